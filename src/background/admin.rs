@@ -1,0 +1,140 @@
+//! The admin listener: `/healthz`, `/readyz`, `/metrics`, `/status`. Read only, never on a public address.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use async_trait::async_trait;
+use http::{Method, Response, StatusCode, header};
+use pingora_core::apps::http_app::ServeHttp;
+use pingora_core::protocols::http::ServerSession;
+use serde_json::{Value, json};
+
+use crate::instance::Instance;
+use crate::listener::ListenerStatus;
+
+/// Lists listeners; told after they exist.
+pub type ListenerList = Box<dyn Fn() -> Vec<ListenerStatus> + Send + Sync>;
+
+/// Answers requests to the admin listener.
+pub struct Admin {
+    instance: Arc<Instance>,
+    listeners: OnceLock<ListenerList>,
+    started: Instant,
+}
+
+impl Admin {
+    /// For this instance.
+    pub fn new(instance: Arc<Instance>) -> Admin {
+        Admin {
+            instance,
+            listeners: OnceLock::new(),
+            started: Instant::now(),
+        }
+    }
+
+    /// Says where `/status` finds the listeners.
+    pub fn show_listeners(&self, list: ListenerList) {
+        let _ = self.listeners.set(list);
+    }
+
+    fn answer(&self, method: &Method, path: &str) -> Response<Vec<u8>> {
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
+        }
+        match path {
+            "/healthz" | "/livez" => text(StatusCode::OK, "ok\n"),
+            "/readyz" => readiness(&self.instance),
+            "/metrics" => self.metrics(),
+            "/status" => body(StatusCode::OK, "application/json", pretty(&self.status())),
+            "/" => text(StatusCode::OK, "/healthz /readyz /metrics /status\n"),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "try /healthz /readyz /metrics /status\n",
+            ),
+        }
+    }
+
+    fn metrics(&self) -> Response<Vec<u8>> {
+        let snapshot = self.instance.snapshot.load();
+        let now = Instant::now();
+        for pool in snapshot.pools.values() {
+            pool.export(now);
+        }
+        let text = self.instance.metrics.render();
+        body(
+            StatusCode::OK,
+            "text/plain; version=0.0.4",
+            text.into_bytes(),
+        )
+    }
+
+    fn status(&self) -> Value {
+        let snapshot = self.instance.snapshot.load();
+        let now = Instant::now();
+        let listeners = self.listeners.get().map(|list| list()).unwrap_or_default();
+        let routes = snapshot.config.routes.iter();
+        let pools = snapshot.pools.values();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_seconds": self.started.elapsed().as_secs(),
+            "ready": self.instance.lifecycle.is_ready(),
+            "draining": self.instance.lifecycle.is_draining(),
+            "config": { "hash": snapshot.hash, "loaded_at": snapshot.loaded_at },
+            "listeners": listeners,
+            "routes": routes.map(|r| r.name.as_str()).collect::<Vec<_>>(),
+            "pools": pools.map(|p| p.status(now)).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// What `/readyz` and a data listener's health path say: 503 from the first signal to stop on.
+pub fn readiness(instance: &Instance) -> Response<Vec<u8>> {
+    if instance.lifecycle.is_ready() {
+        return text(StatusCode::OK, "ready\n");
+    }
+    let why = match instance.lifecycle.is_draining() {
+        true => "draining\n",
+        false => "starting\n",
+    };
+    text(StatusCode::SERVICE_UNAVAILABLE, why)
+}
+
+fn text(status: StatusCode, text: &str) -> Response<Vec<u8>> {
+    body(status, "text/plain", text.into())
+}
+
+fn pretty(value: &Value) -> Vec<u8> {
+    let mut text = serde_json::to_vec_pretty(value).unwrap_or_default();
+    text.push(b'\n');
+    text
+}
+
+fn body(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Response<Vec<u8>> {
+    let length = body.len();
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static(content_type),
+    );
+    headers.insert(header::CONTENT_LENGTH, length.into());
+    headers.insert(
+        header::CACHE_CONTROL,
+        header::HeaderValue::from_static("no-store"),
+    );
+    response
+}
+
+#[async_trait]
+impl ServeHttp for Admin {
+    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+        let request = session.req_header();
+        let head_only = request.method == Method::HEAD;
+        let mut response = self.answer(&request.method, request.uri.path());
+        if head_only {
+            response.body_mut().clear();
+        }
+        response
+    }
+}

@@ -1,0 +1,109 @@
+//! What runs beside the requests: probes, pool upkeep, reload, admin. Only here and in `app` are tasks started.
+
+pub mod active_health;
+pub mod admin;
+pub mod probe;
+pub mod reload;
+pub mod watch;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use active_health::ActiveHealth;
+use async_trait::async_trait;
+use pingora_core::server::{ListenFds, ShutdownWatch};
+use pingora_core::services::Service;
+use reload::Reloader;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+use watch::{Seen, Watch};
+
+use crate::instance::Instance;
+use crate::snapshot::Snapshot;
+
+/// How often pools look at rates, latencies and timers.
+const TICK: Duration = Duration::from_secs(1);
+
+/// One Pingora service, on a runtime of its own, so that a busy data path delays neither probes nor `/metrics`.
+pub struct Background {
+    pub reloader: Arc<Reloader>,
+    /// The files of the configuration that was loaded at start; taken when the service starts.
+    pub seen: Option<Seen>,
+}
+
+#[async_trait]
+impl Service for Background {
+    async fn start_service(
+        &mut self,
+        _fds: Option<ListenFds>,
+        _shutdown: ShutdownWatch,
+        _listeners_per_fd: usize,
+    ) {
+        let instance = self.reloader.instance.clone();
+        tokio::spawn(upkeep(instance.clone()));
+        let mut health = ActiveHealth::new(instance.clone());
+        health.follow();
+        let mut filters = FilterTasks::default();
+        filters.follow(&instance.snapshot.load());
+        let mut watch = Watch::start();
+        if let Some(seen) = self.seen.take() {
+            watch.follow(seen);
+        }
+        loop {
+            tokio::select! {
+                () = instance.lifecycle.reload.notified() => {}
+                () = watch.changed() => {}
+            }
+            if let Some(seen) = self.reload().await {
+                watch.follow(seen);
+                health.follow();
+                filters.follow(&instance.snapshot.load());
+            }
+        }
+    }
+
+    fn name(&self) -> &str {
+        "background"
+    }
+
+    fn threads(&self) -> Option<usize> {
+        Some(1)
+    }
+}
+
+async fn upkeep(instance: Arc<Instance>) {
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let now = Instant::now();
+        for pool in instance.snapshot.load().pools.values() {
+            pool.pool.tick(now);
+        }
+    }
+}
+
+impl Background {
+    async fn reload(&self) -> Option<Seen> {
+        let reloader = self.reloader.clone();
+        // Reading files and parsing blocks: not on the thread that probes.
+        tokio::task::spawn_blocking(move || reloader.reload())
+            .await
+            .ok()?
+            .ok()
+    }
+}
+
+/// What filters do beside the requests (fetching keys, say), for as long as their snapshot is the current one.
+#[derive(Default)]
+struct FilterTasks(JoinSet<()>);
+
+impl FilterTasks {
+    fn follow(&mut self, snapshot: &Snapshot) {
+        // The old ones end when the set is dropped.
+        self.0 = JoinSet::new();
+        for task in snapshot.routes().flat_map(|route| route.chain.tasks()) {
+            self.0.spawn(task.run);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The command line.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::{Parser, Subcommand};
+use tidegate_filters::Table;
+
+use crate::config::{self, FilterCatalog, ProcessEnv};
+use crate::listener::Tls;
+use crate::observe::metrics::{BuildInfo, Metrics};
+use crate::{app, demo_backends, healthcheck, snapshot};
+
+/// A programmable layer 7 load balancer.
+#[derive(Parser)]
+#[command(name = "tidegate", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve. SIGHUP or a changed file reloads, SIGTERM drains and ends.
+    Run(ConfigFile),
+    /// Check a configuration: every problem on a line of its own; exit code 0 or 1.
+    Check(ConfigFile),
+    /// Print the JSON Schema of the configuration.
+    Schema,
+    /// Print the reference of every configuration key, as Markdown.
+    Reference,
+    /// List the filters.
+    Filters,
+    /// Ask an instance whether it is ready; exit code 0 or 1. For HEALTHCHECK in images without a shell.
+    Healthcheck {
+        /// What to ask.
+        #[arg(long, default_value = healthcheck::DEFAULT_URL)]
+        url: String,
+    },
+    /// Run sample backends on loopback, and a control address to make each one slow, failing or dead.
+    DemoBackends {
+        /// An address for each backend.
+        #[arg(long, required = true, num_args = 1..)]
+        listen: Vec<SocketAddr>,
+        /// Where the switch of each backend is.
+        #[arg(long)]
+        control: SocketAddr,
+    },
+}
+
+#[derive(clap::Args)]
+struct ConfigFile {
+    /// The configuration file.
+    #[arg(
+        short,
+        long,
+        env = "TIDEGATE_CONFIG",
+        default_value = "/etc/tidegate/tidegate.yaml"
+    )]
+    config: PathBuf,
+}
+
+/// Parses the command line and does what it says, with these filters.
+pub fn run(filters: Table) -> ExitCode {
+    match Cli::parse().command {
+        Command::Run(file) => app::run(file.config, filters),
+        Command::Check(file) => check(&file.config, &filters),
+        Command::Schema => print(&pretty(&config::schema(&FilterCatalog::of(&filters)))),
+        Command::Reference => print(&config::reference(&FilterCatalog::of(&filters))),
+        Command::Filters => print(&list(&filters)),
+        Command::Healthcheck { url } => match healthcheck::run(&url) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error),
+        },
+        Command::DemoBackends { listen, control } => demo(listen, control),
+    }
+}
+
+/// The same code as start and reload, up to the point where sockets would be opened.
+fn check(path: &std::path::Path, filters: &Table) -> ExitCode {
+    let catalog = FilterCatalog::of(filters);
+    let loaded = match config::load(path, &ProcessEnv, &catalog) {
+        Ok(loaded) => loaded,
+        Err(problems) => return fail(&problems),
+    };
+    for warning in &loaded.warnings {
+        eprintln!("{warning}");
+    }
+    let metrics = Arc::new(Metrics::new(BuildInfo::default()));
+    let built = snapshot::build(loaded.config, None, filters, &metrics, Instant::now());
+    let snapshot = match built {
+        Ok(snapshot) => snapshot,
+        Err(error) => return fail(&format!("{}: error: {error}", path.display())),
+    };
+    for tls in snapshot
+        .config
+        .listeners
+        .iter()
+        .filter_map(|l| l.tls.as_ref())
+    {
+        if let Err(error) = Tls::load(tls) {
+            return fail(&format!("{}: error: {error}", path.display()));
+        }
+    }
+    for (shadowed, by) in snapshot.shadowed_routes() {
+        let path = path.display();
+        eprintln!(
+            "{path}: warning: route {shadowed:?} never matches: {by:?} takes all its requests"
+        );
+    }
+    print(&format!("{}: ok\n", path.display()))
+}
+
+fn list(filters: &Table) -> String {
+    let mut text = String::new();
+    for entry in filters.iter() {
+        text.push_str(&format!("{:20} {}\n", entry.name, entry.about()));
+    }
+    text
+}
+
+fn pretty(value: &serde_json::Value) -> String {
+    format!("{value:#}\n")
+}
+
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn fail(problem: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("{problem}");
+    ExitCode::from(app::EXIT_CONFIG)
+}
+
+fn demo(listen: Vec<SocketAddr>, control: SocketAddr) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let ended = runtime.and_then(|r| r.block_on(demo_backends::run(listen, control)));
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}

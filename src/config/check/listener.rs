@@ -1,0 +1,140 @@
+//! Listeners: names and addresses that clash, PROXY trust, certificate files, limits that depend on each other.
+
+use super::{Checker, Taken};
+use crate::config::model::{self, Address};
+use crate::config::path::Path;
+use crate::config::raw::{self, text};
+
+impl Checker<'_> {
+    pub(super) fn listeners(
+        &mut self,
+        listeners: Vec<raw::Listener>,
+        admin: Option<&Address>,
+    ) -> Vec<model::Listener> {
+        let path = Path::ROOT.key("listeners");
+        let (mut names, mut addresses) = (Taken::default(), Taken::default());
+        if let Some(key) = admin.and_then(fixed_address) {
+            // The first to take an address is never refused.
+            let _ = addresses.take(&key, &Path::ROOT.key("admin").key("listen"));
+        }
+        let mut checked = Vec::with_capacity(listeners.len());
+        for (i, listener) in listeners.into_iter().enumerate() {
+            let path = path.index(i);
+            if let Err(message) = names.take(&listener.name.0, &path.key("name")) {
+                self.error(&path.key("name"), message);
+            }
+            let listen = path.key("listen");
+            if let Some(Err(message)) =
+                fixed_address(&listener.listen.0).map(|a| addresses.take(&a, &listen))
+            {
+                self.error(&listen, message);
+            }
+            checked.push(self.listener(listener, &path));
+        }
+        checked
+    }
+
+    fn listener(&mut self, raw: raw::Listener, path: &Path<'_>) -> model::Listener {
+        model::Listener {
+            proxy_protocol: self.proxy_protocol(&raw, path),
+            tls: raw.tls.map(|tls| self.listener_tls(tls, &path.key("tls"))),
+            limits: self.listener_limits(raw.limits, &path.key("limits")),
+            name: raw.name.0,
+            address: raw.listen.0,
+            health_path: raw.health_path.map(|p| p.0),
+        }
+    }
+
+    fn proxy_protocol(&mut self, raw: &raw::Listener, path: &Path<'_>) -> model::ProxyProtocol {
+        let trusted = self.networks(&raw.trusted, &path.key("trusted"));
+        let unix = matches!(raw.listen.0, Address::Unix(_));
+        match raw.proxy_protocol {
+            raw::ProxyProtocol::Off => {
+                if !trusted.is_empty() {
+                    self.warning(
+                        &path.key("trusted"),
+                        "has no effect while \"proxy_protocol\" is \"off\"",
+                    );
+                }
+                return model::ProxyProtocol::Off;
+            }
+            _ if trusted.is_empty() && !unix => {
+                let message =
+                    "needs \"trusted\", the networks of the balancers that send the PROXY header";
+                self.error(&path.key("proxy_protocol"), message);
+            }
+            _ => {}
+        }
+        match raw.proxy_protocol {
+            raw::ProxyProtocol::Required => model::ProxyProtocol::Required { trusted },
+            _ => model::ProxyProtocol::Optional { trusted },
+        }
+    }
+
+    fn listener_tls(&mut self, raw: raw::ListenerTls, path: &Path<'_>) -> model::ListenerTls {
+        let path = path.key("certificates");
+        let mut certificates = Vec::with_capacity(raw.certificates.len());
+        for (i, files) in raw.certificates.into_iter().enumerate() {
+            let path = path.index(i);
+            certificates.push(model::CertificateFiles {
+                cert: self.pem(
+                    &files.cert,
+                    "CERTIFICATE-----",
+                    "certificate",
+                    &path.key("cert"),
+                ),
+                key: self.pem(
+                    &files.key,
+                    "PRIVATE KEY-----",
+                    "private key",
+                    &path.key("key"),
+                ),
+            });
+        }
+        model::ListenerTls { certificates }
+    }
+
+    fn listener_limits(
+        &mut self,
+        raw: raw::ListenerLimits,
+        path: &Path<'_>,
+    ) -> model::ListenerLimits {
+        let (header, uri) = (raw.max_header_bytes.0, raw.max_uri_bytes.0);
+        if !(1024..=1024 * 1024).contains(&header) {
+            self.error(
+                &path.key("max_header_bytes"),
+                format!(
+                    "{} is out of range; write 1KiB to 1MiB",
+                    text::show_size(&header)
+                ),
+            );
+        } else if !(64..=header).contains(&uri) {
+            let (uri, header) = (text::show_size(&uri), text::show_size(&header));
+            let message = format!(
+                "{uri} is out of range; write 64 up to \"max_header_bytes\", which is {header}"
+            );
+            self.error(&path.key("max_uri_bytes"), message);
+        }
+        model::ListenerLimits {
+            proxy_header_timeout: raw.proxy_header_timeout.0,
+            tls_handshake_timeout: raw.tls_handshake_timeout.0,
+            header_timeout: raw.header_timeout.0,
+            idle_timeout: raw.idle_timeout.0,
+            max_header_bytes: usize::try_from(header).unwrap_or(usize::MAX),
+            max_headers: raw.max_headers as usize,
+            max_uri_bytes: usize::try_from(uri).unwrap_or(usize::MAX),
+            max_connections: raw.max_connections as usize,
+            max_requests_per_connection: raw.max_requests_per_connection,
+            max_concurrent_streams: raw.max_concurrent_streams,
+        }
+    }
+}
+
+/// What two listeners cannot share; `None` for port 0, which is another port each time.
+fn fixed_address(address: &Address) -> Option<String> {
+    match address {
+        Address::Tcp(socket) if socket.port() == 0 => None,
+        Address::Tcp(socket) => Some(socket.to_string()),
+        Address::Unix(path) => Some(format!("unix:{}", path.display())),
+    }
+}

@@ -1,0 +1,243 @@
+//! Pools: backends, policy and hash, timeouts and limits that depend on each other.
+
+use std::time::Duration;
+
+use super::{Checker, Taken};
+use crate::config::model::{self, Policy};
+use crate::config::path::Path;
+use crate::config::raw::{self, text};
+
+impl Checker<'_> {
+    pub(super) fn pool(&mut self, name: String, raw: raw::Pool, path: &Path<'_>) -> model::Pool {
+        model::Pool {
+            name,
+            policy: self.policy(raw.policy, raw.hash.as_ref(), path),
+            backends: self.backends(raw.backends, &path.key("backends")),
+            upstream: self.upstream(raw.upstream, &path.key("upstream")),
+            timeouts: self.timeouts(&raw.timeouts, &path.key("timeouts")),
+            retry: self.retry(&raw.retry, &path.key("retry")),
+            health_check: raw
+                .health_check
+                .map(|h| self.health_check(h, &path.key("health_check"))),
+            outlier_detection: self
+                .outlier_detection(raw.outlier_detection, &path.key("outlier_detection")),
+            slow_start: raw.slow_start.0,
+            limits: self.pool_limits(&raw.limits, &path.key("limits")),
+            failover: failover(raw.failover),
+            drain_timeout: raw.drain_timeout.0,
+        }
+    }
+
+    fn policy(&mut self, policy: raw::Policy, hash: Option<&raw::Hash>, path: &Path<'_>) -> Policy {
+        match (policy, hash) {
+            (raw::Policy::ConsistentHash, None) => {
+                self.error(
+                    &path.key("policy"),
+                    "needs \"hash\", such as hash: { key: client_ip }",
+                );
+            }
+            (raw::Policy::ConsistentHash, Some(_)) | (_, None) => {}
+            (_, Some(_)) => self.error(
+                &path.key("hash"),
+                "is only for the policy \"consistent_hash\"",
+            ),
+        }
+        match policy {
+            raw::Policy::RoundRobin => Policy::RoundRobin,
+            raw::Policy::LeastRequest => Policy::LeastRequest,
+            raw::Policy::PeakEwma => Policy::PeakEwma,
+            raw::Policy::Random => Policy::Random,
+            raw::Policy::IpHash => Policy::IpHash,
+            raw::Policy::ConsistentHash => Policy::ConsistentHash {
+                key: hash.map_or(model::HashKey::ClientIp, |h| {
+                    self.hash_key(&h.key, &path.key("hash").key("key"))
+                }),
+                bounded_load: hash.and_then(|h| h.bounded_load.on()).map(|f| f.0),
+            },
+        }
+    }
+
+    fn backends(&mut self, raw: Vec<raw::BackendEntry>, path: &Path<'_>) -> Vec<model::Backend> {
+        let mut ids = Taken::default();
+        let mut checked = Vec::with_capacity(raw.len());
+        for (i, entry) in raw.into_iter().enumerate() {
+            let backend = backend(entry);
+            let path = path.index(i);
+            if let Err(message) = ids.take(&backend.id, &path) {
+                self.error(
+                    &path,
+                    format!("the id {message}; give one of them another \"id\""),
+                );
+            }
+            checked.push(backend);
+        }
+        if checked.iter().all(|b| b.weight == 0) {
+            self.error(path, "all weights are 0; at least one must be more");
+        } else if checked.iter().all(|b| b.down || b.weight == 0) {
+            self.warning(
+                path,
+                "no backend takes requests: each one is down or has weight 0",
+            );
+        }
+        checked
+    }
+
+    fn upstream(&mut self, raw: raw::Upstream, path: &Path<'_>) -> model::Upstream {
+        if raw.protocol == raw::UpstreamProtocol::Auto && raw.tls.is_none() {
+            self.error(
+                &path.key("protocol"),
+                "\"auto\" needs \"tls\"; write \"http1\" or \"http2\" for clear text",
+            );
+        }
+        let tls_path = path.key("tls");
+        let tls = raw.tls.map(|tls| {
+            let ca = tls
+                .ca
+                .map(|ca| self.pem(&ca, "CERTIFICATE-----", "certificate", &tls_path.key("ca")));
+            if !tls.verify {
+                self.warning(
+                    &tls_path.key("verify"),
+                    "certificates are not checked: anyone on the way can pose as a backend",
+                );
+            }
+            model::UpstreamTls {
+                server_name: tls.server_name.0,
+                ca,
+                verify: tls.verify,
+            }
+        });
+        model::Upstream {
+            protocol: match raw.protocol {
+                raw::UpstreamProtocol::Http1 => model::UpstreamProtocol::Http1,
+                raw::UpstreamProtocol::Http2 => model::UpstreamProtocol::Http2,
+                raw::UpstreamProtocol::Auto => model::UpstreamProtocol::Auto,
+            },
+            tls,
+            idle_timeout: raw.idle_timeout.0,
+            max_streams: raw.max_streams as usize,
+            host: raw.host.map(|h| h.0),
+        }
+    }
+
+    fn timeouts(&mut self, raw: &raw::Timeouts, path: &Path<'_>) -> model::Timeouts {
+        let timeouts = model::Timeouts {
+            connect: raw.connect.0,
+            first_byte: raw.first_byte.0,
+            read: raw.read.0,
+            write: raw.write.0,
+            per_try: raw.per_try.as_ref().map(|t| t.0),
+            total: raw.total.0,
+        };
+        if let Some(per_try) = timeouts.per_try {
+            self.at_most(("per_try", per_try), ("total", timeouts.total), path);
+        }
+        self.at_most(
+            ("connect", timeouts.connect),
+            ("total", timeouts.total),
+            path,
+        );
+        timeouts
+    }
+
+    fn retry(&mut self, raw: &raw::Retry, path: &Path<'_>) -> model::Retry {
+        let (min, max) = (raw.backoff_min.0, raw.backoff_max.0);
+        self.at_most(("backoff_min", min), ("backoff_max", max), path);
+        for (i, range) in raw
+            .on_status
+            .iter()
+            .enumerate()
+            .filter(|(_, r)| r.0.0 < 400)
+        {
+            let message = format!(
+                "{} is no failure; write statuses from 400 to 599",
+                range.0.0
+            );
+            self.error(&path.key("on_status").index(i), message);
+        }
+        let statuses = raw.on_status.iter().flat_map(|r| r.0.0..=r.0.1);
+        let mut on_status: Vec<_> = statuses
+            .filter_map(|s| http::StatusCode::from_u16(s).ok())
+            .collect();
+        on_status.sort();
+        on_status.dedup();
+        model::Retry {
+            attempts: raw.attempts,
+            on_status,
+            budget_percent: raw.budget_percent.0,
+            budget_min: raw.budget_min,
+            budget_min_per_second: raw.budget_min_per_second,
+            backoff_min: min,
+            backoff_max: max,
+        }
+    }
+
+    fn pool_limits(&mut self, raw: &raw::PoolLimits, path: &Path<'_>) -> model::PoolLimits {
+        if raw.queue > 0 && raw.max_in_flight.is_none() && raw.max_in_flight_per_backend.is_none() {
+            self.warning(
+                &path.key("queue"),
+                "has no effect without max_in_flight or max_in_flight_per_backend",
+            );
+        }
+        model::PoolLimits {
+            max_in_flight_per_backend: raw.max_in_flight_per_backend,
+            max_in_flight: raw.max_in_flight,
+            queue: raw.queue,
+            queue_timeout: raw.queue_timeout.0,
+        }
+    }
+
+    /// Points at the key that is in the file: the other one may be a default.
+    pub(super) fn at_most(
+        &mut self,
+        lower: (&str, Duration),
+        upper: (&str, Duration),
+        path: &Path<'_>,
+    ) {
+        let (low, high) = (text::show_duration(&lower.1), text::show_duration(&upper.1));
+        if lower.1 <= upper.1 {
+        } else if self.is_given(&path.key(lower.0)) {
+            self.error(
+                &path.key(lower.0),
+                format!("{low} is longer than {:?}, which is {high}", upper.0),
+            );
+        } else {
+            self.error(
+                &path.key(upper.0),
+                format!("{high} is shorter than {:?}, which is {low}", lower.0),
+            );
+        }
+    }
+}
+
+fn backend(entry: raw::BackendEntry) -> model::Backend {
+    let raw = match entry {
+        raw::BackendEntry::Backend(backend) => backend,
+        raw::BackendEntry::Address(address) => raw::Backend {
+            address,
+            id: None,
+            weight: 1,
+            priority: 0,
+            zone: None,
+            down: false,
+        },
+    };
+    model::Backend {
+        id: raw
+            .id
+            .map_or_else(|| text::show_address(&raw.address.0), |id| id.0),
+        address: raw.address.0,
+        weight: raw.weight,
+        priority: raw.priority,
+        zone: raw.zone.map(|z| z.0),
+        down: raw.down,
+    }
+}
+
+fn failover(raw: raw::Failover) -> model::Failover {
+    model::Failover {
+        overprovisioning: raw.overprovisioning,
+        failback_delay: raw.failback_delay.0,
+        failback_ramp: raw.failback_ramp.0,
+        zone: raw.zone.map(|z| z.0),
+    }
+}

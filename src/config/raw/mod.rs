@@ -1,0 +1,232 @@
+//! The YAML as it is written: one struct for each mapping, one field for each key.
+//!
+//! The doc comment of a field is the only description of its key: `tidegate schema` and the reference are made of it,
+//! and take range and default from the type. So a comment says what the key does, its unit, and why one would change it.
+
+mod health;
+mod listener;
+mod pool;
+mod route;
+pub(super) mod text;
+
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+pub(super) use health::{HealthCheck, OutlierDetection, OutlierMode, ProbeType};
+pub(super) use listener::{Listener, ListenerLimits, ListenerTls, ProxyProtocol};
+pub(super) use pool::{
+    Backend, BackendEntry, Failover, Hash, Policy, Pool, PoolLimits, Retry, Timeouts, Upstream,
+    UpstreamProtocol,
+};
+pub(super) use route::{
+    ConditionValue, Conditions, FilterUse, HeaderEdits, Match, Redirect, Respond, Rewrite, Route,
+    Scheme, SplitChoice, TimeoutOverrides, ValueTest,
+};
+
+use text::{AccessLog, AdminAddress, Cidr, Duration};
+
+/// The configuration of one Tidegate instance.
+///
+/// In every value, `${VAR}` stands for an environment variable, `${VAR:-default}` for the same with a default when it is
+/// empty or not set, `${VAR:?message}` for one that must be set, `${file:path}` for what a file holds (without its last
+/// line end), and `$$` for `$`. Paths of files are relative to the configuration's own folder.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Version of this format. Always 1, so that a later format can be told apart.
+    #[schemars(range(min = 1, max = 1))]
+    pub version: u32,
+    /// Worker threads of the data path; default: the number of CPUs that this process may use. Fixed at start: a reload
+    /// does not change it.
+    #[schemars(range(min = 1, max = 1024))]
+    pub threads: Option<u32>,
+    /// Networks whose `X-Forwarded-*`, `X-Request-ID` and `traceparent` headers are believed; from all others they are
+    /// replaced. List what stands in front, such as a CDN, never the whole internet.
+    #[serde(default)]
+    pub trusted_proxies: Vec<Cidr>,
+    /// The listener for operators: health, metrics and status.
+    #[serde(default)]
+    pub admin: Admin,
+    /// What is logged, and where to.
+    #[serde(default)]
+    pub log: Log,
+    /// How an instance stops.
+    #[serde(default)]
+    pub drain: Drain,
+    /// Where clients connect.
+    #[schemars(length(min = 1))]
+    pub listeners: Vec<Listener>,
+    /// What becomes of a request. The most specific route wins (host, then path, then method, then the number of header
+    /// and query conditions); among equals, the first in the file.
+    #[schemars(length(min = 1))]
+    pub routes: Vec<Route>,
+    /// Groups of backends by name: 1 to 64 letters, digits, `_`, `-` or `.`. The name is a label of metrics.
+    #[serde(default)]
+    pub pools: BTreeMap<String, Pool>,
+}
+
+/// The listener for operators.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// Where `/healthz`, `/readyz`, `/metrics` and `/status` are served; `none` serves them nowhere. It has no access
+    /// control, so it belongs on loopback or on a network that only operators reach.
+    pub listen: AdminAddress,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        let loopback = std::net::SocketAddr::from(([127, 0, 0, 1], 9901));
+        Self {
+            listen: AdminAddress(Some(super::model::Address::Tcp(loopback))),
+        }
+    }
+}
+
+/// What is logged, and where to.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// The access log, one JSON object a line: `stdout`, `off`, or a file's path with a `/` in it. Lines that cannot be
+    /// written in time are dropped and counted: logging never holds up a request.
+    pub access: AccessLog,
+    /// Least severity of the instance's own messages, which go to standard error.
+    pub level: Level,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            access: AccessLog(super::model::AccessLog::Stdout),
+            level: Level::Info,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// How an instance stops after SIGTERM.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Drain {
+    /// How long to go on accepting while `/readyz` says 503. Longer than the balancer in front needs to notice.
+    pub delay: Duration,
+    /// Then, how long requests in flight may take before they are cut. The process ends as soon as none is left.
+    pub timeout: Duration,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self {
+            delay: seconds(5),
+            timeout: seconds(30),
+        }
+    }
+}
+
+/// One value, or a list of them.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum OneOrMany<T> {
+    One(T),
+    Many(#[schemars(length(min = 1))] Vec<T>),
+}
+
+impl<T> OneOrMany<T> {
+    pub fn as_slice(&self) -> &[T] {
+        match self {
+            Self::One(value) => std::slice::from_ref(value),
+            Self::Many(values) => values,
+        }
+    }
+}
+
+/// A value, or the word `off`.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum OrOff<T> {
+    Off(Off),
+    On(T),
+}
+
+impl<T> OrOff<T> {
+    pub fn on(self) -> Option<T> {
+        match self {
+            Self::Off(_) => None,
+            Self::On(value) => Some(value),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Off {
+    Off,
+}
+
+/// A number of events; none is no threshold.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Count(#[schemars(range(min = 1, max = 1000))] pub u32);
+
+/// How many times as much.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Factor(#[schemars(range(min = 1, max = 1000))] pub f64);
+
+/// A share in percent.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Percent(#[schemars(range(max = 100))] pub u32);
+
+/// Which part of a request a hash is made of: `client_ip`, `path`, `{header: NAME}`, `{cookie: NAME}`, `{query: NAME}`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HashKey {
+    /// The client's address.
+    ClientIp,
+    /// The request's path, without the query.
+    Path,
+    /// A request header's value.
+    Header(text::HeaderName),
+    /// A cookie's value.
+    Cookie(String),
+    /// A query parameter's value.
+    Query(String),
+}
+
+/// A status to redirect with.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RedirectStatus(pub u16);
+
+impl JsonSchema for RedirectStatus {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "RedirectStatus".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "enum": [301, 302, 303, 307, 308] })
+    }
+}
+
+pub(super) fn seconds(seconds: u64) -> Duration {
+    Duration(std::time::Duration::from_secs(seconds))
+}
+
+pub(super) fn timeout(millis: u64) -> text::Timeout {
+    text::Timeout(std::time::Duration::from_millis(millis))
+}

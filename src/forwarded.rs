@@ -1,0 +1,137 @@
+//! Who the client is, and how the backend is told: `X-Forwarded-*` and `X-Request-ID`.
+//!
+//! What a client sends in these headers is believed only from a trusted proxy; from anyone else it is replaced.
+
+use std::net::IpAddr;
+
+use http::header::{FORWARDED, HOST, HeaderName, HeaderValue};
+use http::{HeaderMap, Uri};
+use ipnet::IpNet;
+use pingora_core::Result;
+use pingora_http::RequestHeader;
+
+use crate::listener::Connection;
+
+pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+pub const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A request id longer than this is replaced.
+const MAX_REQUEST_ID: usize = 128;
+
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin {
+    pub client_ip: IpAddr,
+    /// The peer may say who the client is.
+    pub trusted: bool,
+}
+
+impl Origin {
+    /// The right-most address of `X-Forwarded-For` that is not one of our own proxies.
+    pub fn find(connection: &Connection, headers: &HeaderMap, trusted: &[IpNet]) -> Origin {
+        let peer = connection.client_ip();
+        let is_trusted = |ip: &IpAddr| trusted.iter().any(|net| net.contains(ip));
+        if trusted.is_empty() || !is_trusted(&peer) {
+            return Origin {
+                client_ip: peer,
+                trusted: false,
+            };
+        }
+        let mut client_ip = peer;
+        for hop in hops_from_the_right(headers) {
+            let Ok(ip) = hop.parse::<IpAddr>() else { break };
+            client_ip = ip.to_canonical();
+            if !is_trusted(&client_ip) {
+                break;
+            }
+        }
+        Origin {
+            client_ip,
+            trusted: true,
+        }
+    }
+}
+
+fn hops_from_the_right(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let all = headers.get_all(X_FORWARDED_FOR);
+    let lines: smallvec::SmallVec<[&str; 4]> = all.iter().filter_map(|v| v.to_str().ok()).collect();
+    lines
+        .into_iter()
+        .rev()
+        .flat_map(|line| line.rsplit(',').map(str::trim))
+}
+
+/// Keeps a trusted proxy's request id, else makes one (UUIDv7, RFC 9562).
+pub fn request_id(headers: &HeaderMap, origin: Origin) -> HeaderValue {
+    let given = headers.get(X_REQUEST_ID).filter(|id| is_sound(id));
+    if let (true, Some(id)) = (origin.trusted, given) {
+        return id.clone();
+    }
+    let mut text = uuid::Uuid::encode_buffer();
+    let text = uuid::Uuid::now_v7().hyphenated().encode_lower(&mut text);
+    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("-"))
+}
+
+fn is_sound(id: &HeaderValue) -> bool {
+    let bytes = id.as_bytes();
+    (1..=MAX_REQUEST_ID).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
+}
+
+/// Tells the backend who asked, over what, for which host.
+pub fn tell_backend(
+    request: &mut RequestHeader,
+    connection: &Connection,
+    origin: Origin,
+) -> Result<()> {
+    let labels = connection.labels();
+    if origin.trusted {
+        let chain = joined_chain(&request.headers, &labels.client_ip);
+        request.insert_header(X_FORWARDED_FOR, chain)?;
+    } else {
+        request.remove_header(&FORWARDED);
+        request.remove_header(&X_REAL_IP);
+        request.insert_header(X_FORWARDED_FOR, labels.client_ip.clone())?;
+    }
+    let scheme = HeaderValue::from_static(connection.scheme());
+    keep_or_set(request, origin, X_FORWARDED_PROTO, scheme)?;
+    keep_or_set(request, origin, X_FORWARDED_PORT, labels.port.clone())?;
+    if let Some(host) = host_header(&request.headers, &request.uri) {
+        keep_or_set(request, origin, X_FORWARDED_HOST, host)?;
+    }
+    Ok(())
+}
+
+fn keep_or_set(
+    request: &mut RequestHeader,
+    origin: Origin,
+    name: HeaderName,
+    value: HeaderValue,
+) -> Result<()> {
+    if origin.trusted && request.headers.contains_key(&name) {
+        return Ok(());
+    }
+    request.insert_header(name, value)
+}
+
+/// What was there, then the peer: one line, as most backends read only one.
+fn joined_chain(headers: &HeaderMap, peer: &HeaderValue) -> HeaderValue {
+    let mut chain = Vec::new();
+    for line in headers.get_all(X_FORWARDED_FOR) {
+        chain.extend_from_slice(line.as_bytes());
+        chain.extend_from_slice(b", ");
+    }
+    chain.extend_from_slice(peer.as_bytes());
+    HeaderValue::from_bytes(&chain).unwrap_or_else(|_| peer.clone())
+}
+
+/// The `Host` of a request: the header, or the authority that HTTP/2 has in its place.
+pub fn host_header(headers: &HeaderMap, uri: &Uri) -> Option<HeaderValue> {
+    match headers.get(HOST) {
+        Some(host) => Some(host.clone()),
+        None => HeaderValue::from_str(uri.authority()?.as_str()).ok(),
+    }
+}

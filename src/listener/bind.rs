@@ -1,0 +1,129 @@
+//! Sockets that listen: made before anything else changes, so that a start or reload that can't bind changes nothing.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, Protocol, Type};
+use tokio::net::{TcpListener, UnixListener};
+
+use super::socket::Kernel;
+use crate::config::model::Address;
+
+/// Asked of the kernel, which caps it at `net.core.somaxconn`.
+const BACKLOG: i32 = 65_535;
+
+/// A Unix socket may be used by its owner and its group.
+const UNIX_MODE: u32 = 0o660;
+
+/// A socket that listens but from which nothing is accepted yet.
+#[derive(Debug)]
+pub enum Bound {
+    Tcp(std::net::TcpListener),
+    Unix(std::os::unix::net::UnixListener, PathGuard),
+}
+
+/// A socket that connections are accepted from.
+#[derive(Debug)]
+pub enum Accepting {
+    Tcp(TcpListener),
+    Unix {
+        listener: UnixListener,
+        /// Held for its drop.
+        _path: PathGuard,
+    },
+}
+
+/// Removes the socket's file when the listener ends.
+#[derive(Debug)]
+pub struct PathGuard(PathBuf);
+
+impl Drop for PathGuard {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Binds and listens. `SO_REUSEADDR` is set, `SO_REUSEPORT` is not: a second process on the
+/// same port is an error, not a rival.
+pub fn bind(address: &Address) -> io::Result<Bound> {
+    match address {
+        Address::Tcp(address) => bind_tcp(*address).map(Bound::Tcp),
+        Address::Unix(path) => bind_unix(path),
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = socket2::Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn bind_unix(path: &Path) -> io::Result<Bound> {
+    remove_stale(path)?;
+    let listener = std::os::unix::net::UnixListener::bind(path)?;
+    listener.set_nonblocking(true)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(UNIX_MODE))?;
+    Ok(Bound::Unix(listener, PathGuard(path.to_owned())))
+}
+
+/// A socket that nobody listens on is left over from a process that was killed.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) if meta.file_type().is_socket() => {
+            match std::os::unix::net::UnixStream::connect(path) {
+                Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+                Err(_) => fs::remove_file(path),
+            }
+        }
+        Ok(_) => Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "the path exists and is not a socket",
+        )),
+        Err(_) => Ok(()),
+    }
+}
+
+impl Bound {
+    /// Where it listens: with the real port when port 0 was asked for.
+    pub fn local_address(&self) -> io::Result<Address> {
+        match self {
+            Bound::Tcp(listener) => listener.local_addr().map(Address::Tcp),
+            Bound::Unix(_, path) => Ok(Address::Unix(path.0.clone())),
+        }
+    }
+
+    /// Hands the socket to the runtime that this is called in.
+    pub fn accepting(self) -> io::Result<Accepting> {
+        Ok(match self {
+            Bound::Tcp(listener) => Accepting::Tcp(TcpListener::from_std(listener)?),
+            Bound::Unix(listener, path) => Accepting::Unix {
+                listener: UnixListener::from_std(listener)?,
+                _path: path,
+            },
+        })
+    }
+}
+
+impl Accepting {
+    /// The next connection.
+    pub async fn accept(&self) -> io::Result<Kernel> {
+        match self {
+            Accepting::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok(Kernel::Tcp(stream))
+            }
+            Accepting::Unix { listener, .. } => Ok(Kernel::Unix(listener.accept().await?.0)),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What is known of one client connection, for everything behind the listener.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use http::HeaderValue;
+use pingora_core::protocols::Digest;
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_http::ResponseHeader;
+
+use super::listening::Shared;
+use crate::config::model::Listener;
+
+/// Facts of one connection. Filters, routing and logs read it; only the listener makes it.
+#[derive(Debug)]
+pub struct Connection {
+    /// The listener that accepted it.
+    pub listener: Arc<Shared>,
+    /// The listener's configuration when it was accepted.
+    pub config: Arc<Listener>,
+    /// Who is at the other end of the socket; `None` on a Unix socket.
+    pub peer: Option<SocketAddr>,
+    /// The client: from the PROXY header where one was read, else `peer`.
+    pub client: Option<SocketAddr>,
+    /// The port that the client connected to, 0 on a Unix socket.
+    pub local_port: u16,
+    /// Set when the handshake is done.
+    pub tls: Option<TlsFacts>,
+    /// Came without the PROXY header that is required: only the health path is answered.
+    pub health_only: bool,
+    labels: OnceLock<Labels>,
+    upgraded: AtomicBool,
+    requests: AtomicU32,
+}
+
+/// What is the same in every request's headers to backends; made with the first.
+#[derive(Debug)]
+pub struct Labels {
+    pub client_ip: HeaderValue,
+    pub port: HeaderValue,
+}
+
+/// What the TLS handshake agreed on.
+#[derive(Debug, Clone)]
+pub struct TlsFacts {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// The cipher suite's standard name.
+    pub cipher: &'static str,
+    /// The server name that the client asked for.
+    pub server_name: Option<String>,
+    /// A ticket was accepted: no full handshake.
+    pub resumed: bool,
+}
+
+impl Connection {
+    /// A connection before TLS.
+    pub fn new(
+        listener: Arc<Shared>,
+        config: Arc<Listener>,
+        peer: Option<SocketAddr>,
+        local_port: u16,
+    ) -> Connection {
+        Connection {
+            listener,
+            config,
+            peer,
+            client: peer,
+            local_port,
+            tls: None,
+            health_only: false,
+            labels: OnceLock::new(),
+            upgraded: AtomicBool::new(false),
+            requests: AtomicU32::new(0),
+        }
+    }
+
+    /// The client's address; unspecified on a Unix socket.
+    pub fn client_ip(&self) -> IpAddr {
+        self.client
+            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |a| a.ip().to_canonical())
+    }
+
+    /// The address at the other end of the socket; unspecified on a Unix socket.
+    pub fn peer_ip(&self) -> IpAddr {
+        self.peer
+            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |a| a.ip().to_canonical())
+    }
+
+    /// What headers to backends say of it.
+    pub fn labels(&self) -> &Labels {
+        self.labels.get_or_init(|| Labels {
+            client_ip: header_value(&self.client_ip().to_string()),
+            port: HeaderValue::from(self.local_port),
+        })
+    }
+
+    /// `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// From here on the stream belongs to another protocol: a 101 was sent.
+    pub fn mark_upgraded(&self) {
+        self.upgraded.store(true, Ordering::Release);
+    }
+
+    /// Whether a 101 was sent.
+    pub fn is_upgraded(&self) -> bool {
+        self.upgraded.load(Ordering::Acquire)
+    }
+
+    /// Counts one more HTTP/1 request.
+    pub(super) fn count_request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether this HTTP/1 connection may carry no further request.
+    pub fn is_last_request(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) >= self.config.limits.max_requests_per_connection
+    }
+
+    /// Packs the connection where Pingora carries it to every phase of a request.
+    pub(super) fn into_digest(self: Arc<Self>) -> Arc<ProxyDigest> {
+        // The response is a field that Pingora wants filled; nobody reads it.
+        let response = ResponseHeader::build_no_case(200, Some(0)).unwrap_or_else(|_| {
+            ResponseHeader::from(http::response::Response::new(()).into_parts().0)
+        });
+        Arc::new(ProxyDigest::new(Box::new(response), Some(Box::new(self))))
+    }
+
+    /// The connection that a request came in on; `None` for one that no listener of ours accepted.
+    pub fn of(digest: Option<&Digest>) -> Option<&Arc<Connection>> {
+        let user_data = digest?.proxy_digest.as_ref()?.user_data.as_ref()?;
+        user_data.downcast_ref::<Arc<Connection>>()
+    }
+}
+
+fn header_value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("unknown"))
+}

@@ -1,0 +1,132 @@
+//! The request line (RFC 9112 3).
+
+use super::{MAX_METHOD, Refusal, Version, host};
+
+/// What of the request line is needed once the fields are known.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RequestLine {
+    pub(super) version: Version,
+    /// The authority of an absolute target, with its usual port: where it stands in the buffer.
+    pub(super) authority: Option<Authority>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Authority {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) usual_port: u16,
+}
+
+/// RFC 9110 5.6.2.
+pub(in crate::listener) fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Checks as much of the method as is there, so that what is no HTTP at all is refused with its first bytes.
+pub(super) fn check_method(start: &[u8]) -> Result<(), Refusal> {
+    let method = start
+        .iter()
+        .take(MAX_METHOD + 1)
+        .take_while(|&&byte| byte != b' ');
+    let mut length = 0;
+    for &byte in method {
+        if !is_token_byte(byte) {
+            return Err(if byte == 0 {
+                Refusal::Nul
+            } else {
+                Refusal::MethodBad
+            });
+        }
+        length += 1;
+    }
+    let ended = start.get(length) == Some(&b' ');
+    if length > MAX_METHOD || (ended && length == 0) {
+        return Err(Refusal::MethodBad);
+    }
+    Ok(())
+}
+
+impl RequestLine {
+    /// Reads a line without its CRLF that begins at `start` of the buffer. Its method is checked already.
+    pub(super) fn parse(line: &[u8], start: usize, max_uri: usize) -> Result<Self, Refusal> {
+        check_bytes(line)?;
+        let mut parts = line.splitn(3, |&byte| byte == b' ');
+        let method = parts.next().unwrap_or_default();
+        let target = parts.next().ok_or(Refusal::MethodBad)?;
+        if target.len() > max_uri {
+            return Err(Refusal::UriTooLong);
+        }
+        if target.is_empty() {
+            return Err(Refusal::TargetBad);
+        }
+        let version = version(parts.next().ok_or(Refusal::VersionBad)?)?;
+        if method == b"CONNECT" {
+            return Err(Refusal::Connect);
+        }
+        let authority = target_authority(method, target, start + method.len() + 1)?;
+        Ok(Self { version, authority })
+    }
+}
+
+fn check_bytes(line: &[u8]) -> Result<(), Refusal> {
+    match memchr::memchr2(0, b'\r', line).and_then(|at| line.get(at)) {
+        Some(0) => Err(Refusal::Nul),
+        Some(_) => Err(Refusal::BareCr),
+        None => Ok(()),
+    }
+}
+
+fn version(text: &[u8]) -> Result<Version, Refusal> {
+    match text {
+        b"HTTP/1.1" => Ok(Version::Http11),
+        b"HTTP/1.0" => Ok(Version::Http10),
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            Err(Refusal::VersionUnsupported)
+        }
+        _ => Err(Refusal::VersionBad),
+    }
+}
+
+/// Checks the form of the target (RFC 9112 3.2); `start` is where it stands in the buffer.
+fn target_authority(
+    method: &[u8],
+    target: &[u8],
+    start: usize,
+) -> Result<Option<Authority>, Refusal> {
+    // A fragment is never sent; servers differ in whether they cut it.
+    if !target
+        .iter()
+        .all(|byte| byte.is_ascii_graphic() && *byte != b'#')
+    {
+        return Err(Refusal::TargetBad);
+    }
+    if target.starts_with(b"/") || (target == b"*" && method == b"OPTIONS") {
+        return Ok(None);
+    }
+    let (scheme, usual_port) = if has_prefix(target, b"http://") {
+        (7, 80)
+    } else if has_prefix(target, b"https://") {
+        (8, 443)
+    } else {
+        return Err(Refusal::TargetBad);
+    };
+    let rest = target.get(scheme..).unwrap_or_default();
+    let length = rest
+        .iter()
+        .position(|byte| b"/?".contains(byte))
+        .unwrap_or(rest.len());
+    host::parse(rest.get(..length).unwrap_or_default()).ok_or(Refusal::TargetBad)?;
+    let start = start + scheme;
+    Ok(Some(Authority {
+        start,
+        end: start + length,
+        usual_port,
+    }))
+}
+
+fn has_prefix(text: &[u8], prefix: &[u8]) -> bool {
+    text.get(..prefix.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}

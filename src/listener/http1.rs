@@ -1,0 +1,208 @@
+//! HTTP/1 connections: one request after the other, each head read here, under one deadline and one strict reading.
+//!
+//! Between two requests a connection owns its stream and nothing else: no parsed head, no buffer.
+
+use std::io;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use pingora_core::apps::HttpServerApp;
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::{IO, Stream};
+use pingora_core::server::ShutdownWatch;
+use pingora_timeout::timeout;
+use tokio::io::ReadBuf;
+
+use super::guard::Guard;
+use super::head::{HeadFacts, HeadLimits, HeadScanner, Progress, Refusal};
+use super::{http2, refuse};
+use crate::observe::metrics::SlowPhase;
+
+/// Most heads fit in one read of this size.
+const READ: usize = 4096;
+
+/// The start of an HTTP/2 connection in clear text (RFC 9113, section 3.4).
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What a connection brings next.
+enum Next {
+    Request {
+        head: BytesMut,
+        rest: BytesMut,
+        facts: HeadFacts,
+    },
+    Http2(BytesMut),
+    Refused(Refusal),
+    /// The client, the idle timeout or a shutdown ended it.
+    Closed,
+}
+
+/// Serves one connection to its end.
+pub async fn serve<S, A>(mut guard: Box<Guard<S>>, app: &Arc<A>, shutdown: &ShutdownWatch)
+where
+    S: IO + 'static,
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    let mut first = true;
+    loop {
+        match next(&mut guard, first, shutdown).await {
+            Next::Closed => return close(&mut guard).await,
+            Next::Refused(refusal) => return refuse::answer(&mut guard, refusal).await,
+            Next::Http2(seen) => {
+                guard.begin_http2(seen);
+                return http2::serve(guard, app, shutdown).await;
+            }
+            Next::Request { head, rest, facts } => {
+                guard.begin_request(rest, facts.framing);
+                match serve_request(guard, head, app, shutdown).await {
+                    Some(reusable) => guard = reusable,
+                    None => return,
+                }
+            }
+        }
+        first = false;
+    }
+}
+
+/// One request through Pingora; the guard comes back when the connection may carry another.
+async fn serve_request<S, A>(
+    guard: Box<Guard<S>>,
+    head: BytesMut,
+    app: &Arc<A>,
+    shutdown: &ShutdownWatch,
+) -> Option<Box<Guard<S>>>
+where
+    S: IO + 'static,
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    guard.connection().count_request();
+    let stream: Stream = guard;
+    let mut session = ServerSession::new_http1(stream);
+    // Pingora parses the head from here and asks the stream only for the body.
+    session.set_pipelined_prefix(head);
+    let reused = app.process_new_http(session, shutdown).await?;
+    reused.consume().0.into_any().downcast().ok()
+}
+
+async fn close<S: IO>(guard: &mut Guard<S>) {
+    use pingora_core::protocols::Shutdown;
+    guard.shutdown().await;
+}
+
+/// Waits for the next request and reads its head.
+async fn next<S: IO>(guard: &mut Guard<S>, first: bool, shutdown: &ShutdownWatch) -> Next {
+    let limits = &guard.connection().config.limits;
+    let (header_timeout, idle_timeout) = (limits.header_timeout, limits.idle_timeout);
+    let scanner = HeadScanner::new(HeadLimits {
+        max_header_bytes: limits.max_header_bytes,
+        max_headers: limits.max_headers,
+        max_uri_bytes: limits.max_uri_bytes,
+    });
+    let mut bytes = guard.take_ahead();
+    if bytes.is_empty() && !first {
+        match wait_for_first(guard, idle_timeout, shutdown).await {
+            Some(seen) => bytes = seen,
+            None => return Next::Closed,
+        }
+    }
+    read_head(guard, bytes, scanner, header_timeout, shutdown).await
+}
+
+/// The first bytes of a further request; `None` when the connection ends instead.
+async fn wait_for_first<S: IO>(
+    guard: &mut Guard<S>,
+    idle_timeout: Duration,
+    shutdown: &ShutdownWatch,
+) -> Option<BytesMut> {
+    let mut bytes = BytesMut::new();
+    let mut shutdown = shutdown.clone();
+    tokio::select! {
+        biased;
+        read = timeout(idle_timeout, read_some(guard, &mut bytes)) => match read {
+            Ok(Ok(n)) if n > 0 => Some(bytes),
+            _ => None,
+        },
+        _ = shutdown.wait_for(|stopping| *stopping) => None,
+    }
+}
+
+/// Reads until the head is whole. Bytes that trickle in don't move the deadline.
+async fn read_head<S: IO>(
+    guard: &mut Guard<S>,
+    mut bytes: BytesMut,
+    mut scanner: HeadScanner,
+    header_timeout: Duration,
+    shutdown: &ShutdownWatch,
+) -> Next {
+    if let Some(next) = examine(&mut scanner, &mut bytes) {
+        return next;
+    }
+    let began = !bytes.is_empty();
+    let mut shutdown = shutdown.clone();
+    let whole = async {
+        loop {
+            match read_some(guard, &mut bytes).await {
+                Ok(n) if n > 0 => {}
+                _ => return Next::Closed,
+            }
+            if let Some(next) = examine(&mut scanner, &mut bytes) {
+                return next;
+            }
+        }
+    };
+    let read = tokio::select! {
+        biased;
+        read = timeout(header_timeout, whole) => read,
+        // Nothing of a request has come: nothing is lost.
+        _ = shutdown.wait_for(|stopping| *stopping), if !began => return Next::Closed,
+    };
+    read.unwrap_or_else(|_| {
+        guard
+            .connection()
+            .listener
+            .metrics
+            .slow_closed
+            .inc(SlowPhase::Header);
+        Next::Refused(Refusal::HeaderTimeout)
+    })
+}
+
+/// What the bytes so far amount to; `None` asks for more.
+fn examine(scanner: &mut HeadScanner, bytes: &mut BytesMut) -> Option<Next> {
+    if bytes.is_empty() {
+        return None;
+    }
+    let compared = bytes.len().min(HTTP2_PREFACE.len());
+    if bytes[..compared] == HTTP2_PREFACE[..compared] {
+        let whole = compared == HTTP2_PREFACE.len();
+        return whole.then(|| Next::Http2(std::mem::take(bytes)));
+    }
+    match scanner.feed(bytes) {
+        Progress::NeedMore => None,
+        Progress::Refuse(refusal) => Some(Next::Refused(refusal)),
+        Progress::Complete(facts) => {
+            let mut head = std::mem::take(bytes);
+            let rest = head.split_off(facts.len);
+            Some(Next::Request { head, rest, facts })
+        }
+    }
+}
+
+/// Reads once. The buffer is on the stack of the poll, so that waiting costs none.
+async fn read_some<S: IO>(guard: &mut Guard<S>, into: &mut BytesMut) -> io::Result<usize> {
+    std::future::poll_fn(|cx| {
+        let mut bytes = [std::mem::MaybeUninit::uninit(); READ];
+        let mut buf = ReadBuf::uninit(&mut bytes);
+        match guard.poll_read_raw(cx, &mut buf) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(e)) => Poll::Ready(Err(e)),
+            Poll::Ready(Ok(())) => {
+                into.extend_from_slice(buf.filled());
+                Poll::Ready(Ok(buf.filled().len()))
+            }
+        }
+    })
+    .await
+}

@@ -1,0 +1,80 @@
+//! HTTP/2 connections: Pingora drives h2, we set its bounds and hand every stream to the proxy.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options};
+use pingora_core::protocols::{IO, Stream};
+use pingora_core::server::ShutdownWatch;
+
+use super::guard::Guard;
+use crate::config::model::ListenerLimits;
+
+/// Receive windows, in bytes: h2's default of 64 KiB holds uploads to 64 KiB a round trip.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+
+/// The proxy, with the HTTP/2 options of one connection's listener.
+struct Http2<A> {
+    app: Arc<A>,
+    server: HttpServerOptions,
+    streams: u32,
+    header_bytes: u32,
+}
+
+/// Serves one HTTP/2 connection to its end. On shutdown the client gets a GOAWAY and its streams finish.
+pub async fn serve<S, A>(guard: Box<Guard<S>>, app: &Arc<A>, shutdown: &ShutdownWatch)
+where
+    S: IO + 'static,
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    let limits = &guard.connection().config.limits;
+    let http2 = Arc::new(Http2::new(app.clone(), limits));
+    let stream: Stream = guard;
+    http2.process_new(stream, shutdown).await;
+}
+
+impl<A> Http2<A> {
+    fn new(app: Arc<A>, limits: &ListenerLimits) -> Http2<A> {
+        let mut server = HttpServerOptions::default();
+        server.h2c = true;
+        server.h2_idle_timeout = Some(limits.idle_timeout);
+        Http2 {
+            app,
+            server,
+            streams: limits.max_concurrent_streams,
+            header_bytes: u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+#[async_trait]
+impl<A> HttpServerApp for Http2<A>
+where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    async fn process_new_http(
+        self: &Arc<Self>,
+        session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        self.app.process_new_http(session, shutdown).await
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        Some(&self.server)
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        // Pingora's bounds apply only where no own options are given: start from them.
+        let mut options = default_h2_options();
+        options
+            .max_concurrent_streams(self.streams)
+            .max_header_list_size(self.header_bytes)
+            .initial_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW);
+        Some(options)
+    }
+}

@@ -1,0 +1,262 @@
+//! One listener at work: its accept loop, and the way of a connection up to the first byte of HTTP.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use pingora_core::apps::HttpServerApp;
+use pingora_core::protocols::tls::ALPN;
+use pingora_core::protocols::{Ssl, UniqueID};
+use pingora_core::server::ShutdownWatch;
+use pingora_timeout::timeout;
+use tokio::sync::watch;
+
+use super::bind::Bound;
+use super::connection::Connection;
+use super::guard::Guard;
+use super::head::Refusal;
+use super::open::{Open, OpenGuard};
+use super::socket::{Kernel, Socket};
+use super::tls::{self, Tls};
+use super::{http1, http2, proxy_header};
+use crate::config::model::Listener;
+use crate::observe::metrics::{
+    ConnectionState, HandshakeResult, ListenerMetrics, RejectReason, SlowPhase, TlsVersion,
+};
+
+/// How long accepting pauses when the process is out of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Told of requests that were refused before they were requests.
+pub trait Refused: Send + Sync {
+    /// `connection` sent something that was answered with `refusal` or cut off.
+    fn refused(&self, connection: &Connection, refusal: Refusal);
+}
+
+/// What an accept loop and its connections share. Configuration and TLS are replaced under it on reload.
+pub struct Shared {
+    config: ArcSwap<Listener>,
+    tls: ArcSwapOption<Tls>,
+    /// Counters, resolved once.
+    pub metrics: Arc<ListenerMetrics>,
+    open: AtomicUsize,
+    stopping: AtomicBool,
+    stop: watch::Sender<bool>,
+    refused: Arc<dyn Refused>,
+}
+
+impl Shared {
+    /// A listener that does not accept yet.
+    pub fn new(
+        config: Listener,
+        tls: Option<Tls>,
+        metrics: Arc<ListenerMetrics>,
+        refused: Arc<dyn Refused>,
+    ) -> Arc<Shared> {
+        Arc::new(Shared {
+            config: ArcSwap::from_pointee(config),
+            tls: ArcSwapOption::from_pointee(tls),
+            metrics,
+            open: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
+            stop: watch::Sender::new(false),
+            refused,
+        })
+    }
+
+    /// The configuration that new connections are served with.
+    pub fn config(&self) -> Arc<Listener> {
+        self.config.load_full()
+    }
+
+    /// New connections are served with this; the open ones keep what they have.
+    pub fn reconfigure(&self, config: Listener, tls: Option<Tls>) {
+        self.config.store(Arc::new(config));
+        self.tls.store(tls.map(Arc::new));
+    }
+
+    /// Whether new connections begin with a TLS handshake.
+    pub fn has_tls(&self) -> bool {
+        self.tls.load().is_some()
+    }
+
+    /// Counts a refused request and passes it on.
+    pub fn refuse(&self, connection: &Connection, refusal: Refusal) {
+        self.metrics.refused.inc(refusal);
+        self.refused.refused(connection, refusal);
+    }
+
+    /// Connections open now.
+    pub fn open_connections(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Ends the accept loop; connections finish the requests that they carry and close.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.stop.send_replace(true);
+    }
+
+    /// Whether connections should say goodbye with their next response.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.config.load().name)
+    }
+}
+
+/// Accepts until the listener is stopped. The socket is closed when this returns.
+pub async fn accept_loop<A>(bound: Bound, shared: Arc<Shared>, app: Arc<A>, open: Arc<Open>)
+where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    let mut stop = shared.stop.subscribe();
+    let accepting = match bound.accepting() {
+        Ok(accepting) => accepting,
+        Err(error) => return log::error!("listener {}: {error}", shared.config().name),
+    };
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return,
+            accepted = accepting.accept() => accepted,
+        };
+        match accepted {
+            Ok(kernel) => admit(kernel, &shared, &app, &open),
+            Err(error) if is_of_client(&error) => {}
+            Err(error) => {
+                log::error!(
+                    "listener {}: accept failed: {error}; pausing for {ACCEPT_PAUSE:?}",
+                    shared.config.load().name
+                );
+                shared.metrics.rejected.inc(RejectReason::AcceptError);
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// The client went away between its handshake and our accept.
+fn is_of_client(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    )
+}
+
+fn admit<A>(kernel: Kernel, shared: &Arc<Shared>, app: &Arc<A>, open: &Arc<Open>)
+where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    let config = shared.config();
+    if shared.open_connections() >= config.limits.max_connections {
+        shared.metrics.rejected.inc(RejectReason::MaxConnections);
+        return;
+    }
+    shared.open.fetch_add(1, Ordering::Relaxed);
+    shared.metrics.accepted.inc();
+    shared
+        .metrics
+        .connections
+        .cell(ConnectionState::Active)
+        .inc();
+    let served = Served {
+        shared: shared.clone(),
+        _open: open.enter(),
+    };
+    let app = app.clone();
+    let shutdown = shared.stop.subscribe();
+    tokio::spawn(async move {
+        serve(kernel, config, &served.shared, &app, &shutdown).await;
+        drop(served);
+    });
+}
+
+/// Counts a connection for as long as it lives, however it ends.
+struct Served {
+    shared: Arc<Shared>,
+    _open: OpenGuard,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.shared.open.fetch_sub(1, Ordering::Relaxed);
+        self.shared
+            .metrics
+            .connections
+            .cell(ConnectionState::Active)
+            .dec();
+    }
+}
+
+/// A connection's way: PROXY header, TLS, then HTTP to its end.
+async fn serve<A>(
+    kernel: Kernel,
+    config: Arc<Listener>,
+    shared: &Arc<Shared>,
+    app: &Arc<A>,
+    shutdown: &ShutdownWatch,
+) where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    let (peer, local_port) = kernel.addresses();
+    let mut connection = Connection::new(shared.clone(), config, peer, local_port);
+    let mut socket = Socket::new(kernel);
+    if let Err(reason) = proxy_header::read(&mut socket, &mut connection).await {
+        shared.metrics.rejected.inc(reason);
+        return;
+    }
+    match shared.tls.load_full() {
+        None => {
+            let guard = Box::new(Guard::new(socket, Arc::new(connection)));
+            http1::serve(guard, app, shutdown).await;
+        }
+        Some(tls) => serve_tls(&tls, socket, connection, app, shutdown).await,
+    }
+}
+
+async fn serve_tls<A>(
+    tls: &Tls,
+    socket: Socket,
+    mut connection: Connection,
+    app: &Arc<A>,
+    shutdown: &ShutdownWatch,
+) where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    let deadline = connection.config.limits.tls_handshake_timeout;
+    let metrics = connection.listener.metrics.clone();
+    let stream = match timeout(deadline, tls.accept(socket)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            log::debug!("listener {}: {error}", connection.config.name);
+            return metrics.handshake(TlsVersion::Unknown, false, HandshakeResult::Error);
+        }
+        Err(_) => {
+            metrics.slow_closed.inc(SlowPhase::Tls);
+            return metrics.handshake(TlsVersion::Unknown, false, HandshakeResult::Timeout);
+        }
+    };
+    let facts = tls::facts(stream.ssl());
+    let version = match facts.version {
+        "TLSv1.3" => TlsVersion::Tls13,
+        _ => TlsVersion::Tls12,
+    };
+    metrics.handshake(version, facts.resumed, HandshakeResult::Ok);
+    connection.tls = Some(facts);
+    let http2 = stream.selected_alpn_proto() == Some(ALPN::H2);
+    let mut guard = Box::new(Guard::new(stream, Arc::new(connection)));
+    log::trace!("connection {}: TLS done", guard.id());
+    if http2 {
+        guard.begin_http2(Default::default());
+        http2::serve(guard, app, shutdown).await;
+    } else {
+        http1::serve(guard, app, shutdown).await;
+    }
+}

@@ -1,0 +1,232 @@
+//! From accept to a clean byte stream with a true client address: caps, PROXY header, TLS, guarded stream.
+//!
+//! `Listeners` opens and closes listeners as the configuration says; `listening` is one of them at work; `http1` and
+//! `http2` serve one connection each. Nothing here knows routes, filters or pools: requests go to an
+//! `HttpServerApp`.
+
+mod bind;
+mod chunked;
+mod connection;
+mod frame_watch;
+mod guard;
+mod h2_frames;
+mod head;
+mod http1;
+mod http2;
+mod listening;
+mod open;
+mod proxy_header;
+mod proxy_protocol;
+mod refusal;
+mod refuse;
+mod socket;
+mod tls;
+mod write_buffer;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use log::Level;
+use pingora_core::apps::HttpServerApp;
+use serde::Serialize;
+use serde_json::json;
+use tokio::runtime::Handle;
+
+pub use connection::{Connection, TlsFacts};
+pub use head::Refusal;
+pub use listening::{Refused, Shared};
+pub use open::Open;
+pub use tls::{Tls, TlsError};
+
+use crate::config::model::{Address, Listener};
+use crate::observe::event_log::{self, EventKind};
+use crate::observe::metrics::Metrics;
+use bind::Bound;
+
+/// Why the listeners can't be as configured. Nothing has changed when this is returned.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// A certificate or key is unusable.
+    #[error("listener {listener}: {source}")]
+    Tls { listener: String, source: TlsError },
+    /// The address can't be listened on.
+    #[error("listener {listener}: {address}: {source}")]
+    Bind {
+        listener: String,
+        address: Address,
+        source: io::Error,
+    },
+}
+
+/// The listeners of one application; opened, reconfigured and closed while it runs.
+pub struct Listeners<A> {
+    app: Arc<A>,
+    refused: Arc<dyn Refused>,
+    metrics: Arc<Metrics>,
+    open: Arc<Open>,
+    runtime: OnceLock<Handle>,
+    running: Mutex<BTreeMap<Address, Running>>,
+}
+
+struct Running {
+    name: String,
+    shared: Arc<Shared>,
+    local: Address,
+}
+
+/// A new set of listeners: every certificate loaded, every new socket bound, nothing applied.
+pub struct Prepared(Vec<PreparedListener>);
+
+struct PreparedListener {
+    config: Listener,
+    tls: Option<Tls>,
+    bound: Option<Bound>,
+}
+
+/// One listener in `/status`.
+#[derive(Debug, Serialize)]
+pub struct ListenerStatus {
+    pub listener: String,
+    pub address: String,
+    pub tls: bool,
+    pub connections: usize,
+}
+
+impl<A> Listeners<A>
+where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    /// No listeners yet. `refused` is told of requests that were refused before they reached the application.
+    pub fn new(app: Arc<A>, refused: Arc<dyn Refused>, metrics: Arc<Metrics>) -> Listeners<A> {
+        Listeners {
+            app,
+            refused,
+            metrics,
+            open: Arc::default(),
+            runtime: OnceLock::new(),
+            running: Mutex::default(),
+        }
+    }
+
+    /// Accept loops and connections run on the runtime that this is called in.
+    pub fn run_here(&self) {
+        let _ = self.runtime.set(Handle::current());
+    }
+
+    /// Does everything that can fail.
+    pub fn prepare(&self, configs: &[Listener]) -> Result<Prepared, ListenError> {
+        let running = self.running();
+        let mut prepared = Vec::with_capacity(configs.len());
+        for config in configs {
+            let tls = load_tls(config)?;
+            let bound = match running.contains_key(&config.address) {
+                true => None,
+                false => Some(bind(config)?),
+            };
+            prepared.push(PreparedListener {
+                config: config.clone(),
+                tls,
+                bound,
+            });
+        }
+        Ok(Prepared(prepared))
+    }
+
+    /// Makes it so: new listeners accept, changed ones serve new connections differently, the others close.
+    pub fn apply(&self, prepared: Prepared) {
+        let mut running = self.running();
+        let mut before = std::mem::take(&mut *running);
+        for listener in prepared.0 {
+            let key = listener.config.address.clone();
+            let entry = match (before.remove(&key), listener.bound) {
+                (Some(mut old), _) => {
+                    old.name.clone_from(&listener.config.name);
+                    old.shared.reconfigure(listener.config, listener.tls);
+                    old
+                }
+                (None, Some(bound)) => match self.open(listener.config, listener.tls, bound) {
+                    Some(opened) => opened,
+                    None => continue,
+                },
+                (None, None) => continue,
+            };
+            running.insert(key, entry);
+        }
+        for closed in before.into_values() {
+            say(&closed.name, &closed.local, "closed");
+            closed.shared.stop();
+        }
+    }
+
+    fn open(&self, config: Listener, tls: Option<Tls>, bound: Bound) -> Option<Running> {
+        let runtime = self.runtime.get()?;
+        let local = bound.local_address().unwrap_or(config.address.clone());
+        let name = config.name.clone();
+        let metrics = self.metrics.listener(&name);
+        let shared = Shared::new(config, tls, metrics, self.refused.clone());
+        runtime.spawn(listening::accept_loop(
+            bound,
+            shared.clone(),
+            self.app.clone(),
+            self.open.clone(),
+        ));
+        say(&name, &local, "listening");
+        Some(Running {
+            name,
+            shared,
+            local,
+        })
+    }
+
+    /// Ends all accept loops; connections end with the request that they carry.
+    pub fn stop(&self) {
+        for listener in self.running().values() {
+            listener.shared.stop();
+        }
+    }
+
+    /// Counts open connections of all listeners, also of closed ones.
+    pub fn open_connections(&self) -> &Arc<Open> {
+        &self.open
+    }
+
+    /// For `/status`.
+    pub fn status(&self) -> Vec<ListenerStatus> {
+        let status = |listener: &Running| ListenerStatus {
+            listener: listener.name.clone(),
+            address: listener.local.to_string(),
+            tls: listener.shared.has_tls(),
+            connections: listener.shared.open_connections(),
+        };
+        self.running().values().map(status).collect()
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, BTreeMap<Address, Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn load_tls(config: &Listener) -> Result<Option<Tls>, ListenError> {
+    let Some(tls) = &config.tls else {
+        return Ok(None);
+    };
+    Tls::load(tls).map(Some).map_err(|source| ListenError::Tls {
+        listener: config.name.clone(),
+        source,
+    })
+}
+
+fn bind(config: &Listener) -> Result<Bound, ListenError> {
+    bind::bind(&config.address).map_err(|source| ListenError::Bind {
+        listener: config.name.clone(),
+        address: config.address.clone(),
+        source,
+    })
+}
+
+fn say(name: &str, address: &Address, state: &str) {
+    let address = address.to_string();
+    let fields = json!({ "listener": name, "address": address, "state": state });
+    event_log::event(Level::Info, EventKind::Listener, &fields);
+}

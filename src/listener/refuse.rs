@@ -1,0 +1,47 @@
+//! The answer to a request that is refused before it is one: a few fixed bytes, then the connection ends.
+
+use std::time::Duration;
+
+use pingora_core::protocols::IO;
+use pingora_timeout::timeout;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::guard::Guard;
+use super::head::Refusal;
+
+/// How long to read on after the answer, so that the client sees it before a reset destroys it.
+const LINGER: Duration = Duration::from_secs(1);
+/// And how much.
+const LINGER_BYTES: u64 = 256 * 1024;
+
+/// Answers, says that the connection ends, and ends it.
+pub async fn answer<S: IO>(guard: &mut Guard<S>, refusal: Refusal) {
+    let connection = guard.connection().clone();
+    connection.listener.refuse(&connection, refusal);
+    let body = format!("{}: {}\n", refusal.status(), refusal.reason());
+    let response = format!(
+        "HTTP/1.1 {} {}\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        refusal.status(),
+        reason_phrase(refusal.status()),
+        body.len(),
+    );
+    let _ = timeout(LINGER, async {
+        guard.write_all(response.as_bytes()).await?;
+        guard.shutdown().await?;
+        guard.begin_request(
+            Default::default(),
+            super::head::Framing::Length(LINGER_BYTES),
+        );
+        let mut discarded = [0; 1024];
+        while guard.read(&mut discarded).await? > 0 {}
+        Ok::<(), std::io::Error>(())
+    })
+    .await;
+}
+
+fn reason_phrase(status: u16) -> &'static str {
+    http::StatusCode::from_u16(status)
+        .ok()
+        .and_then(|s| s.canonical_reason())
+        .unwrap_or("")
+}

@@ -1,0 +1,160 @@
+//! The accepted socket, TCP or Unix, as Pingora's traits want to see it, with what was read ahead of it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use async_trait::async_trait;
+use bytes::{Buf, BytesMut};
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    TimingDigest, UniqueID, UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// A connection as the kernel gave it.
+#[derive(Debug)]
+pub enum Kernel {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Kernel {
+    /// The peer's address, `None` on a Unix socket, and the local port, 0 on one.
+    pub fn addresses(&self) -> (Option<SocketAddr>, u16) {
+        match self {
+            Kernel::Tcp(s) => (
+                s.peer_addr().ok(),
+                s.local_addr().map_or(0, |local| local.port()),
+            ),
+            Kernel::Unix(_) => (None, 0),
+        }
+    }
+}
+
+/// A client's socket. Bytes read past a PROXY header wait in `ahead` and are read first.
+#[derive(Debug)]
+pub struct Socket {
+    kernel: Kernel,
+    ahead: BytesMut,
+}
+
+impl Socket {
+    /// Wraps an accepted connection.
+    pub fn new(kernel: Kernel) -> Socket {
+        Socket {
+            kernel,
+            ahead: BytesMut::new(),
+        }
+    }
+
+    /// Gives back bytes that were read but belong to what comes next.
+    pub fn unread(&mut self, bytes: BytesMut) {
+        self.ahead = bytes;
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let n = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead[..n]);
+            self.ahead.advance(n);
+            if self.ahead.is_empty() {
+                self.ahead = BytesMut::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
+        match &mut self.kernel {
+            Kernel::Tcp(s) => Pin::new(s).poll_read(cx, buf),
+            Kernel::Unix(s) => Pin::new(s).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.kernel {
+            Kernel::Tcp(s) => Pin::new(s).poll_write(cx, buf),
+            Kernel::Unix(s) => Pin::new(s).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.kernel {
+            Kernel::Tcp(s) => Pin::new(s).poll_write_vectored(cx, bufs),
+            Kernel::Unix(s) => Pin::new(s).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.kernel {
+            Kernel::Tcp(s) => Pin::new(s).poll_shutdown(cx),
+            Kernel::Unix(s) => Pin::new(s).poll_shutdown(cx),
+        }
+    }
+}
+
+#[async_trait]
+impl Shutdown for Socket {
+    async fn shutdown(&mut self) {
+        // The peer may be gone already: there is nobody left to tell.
+        let _ = AsyncWriteExt::shutdown(self).await;
+    }
+}
+
+impl UniqueID for Socket {
+    fn id(&self) -> UniqueIDType {
+        match &self.kernel {
+            Kernel::Tcp(s) => s.as_raw_fd(),
+            Kernel::Unix(s) => s.as_raw_fd(),
+        }
+    }
+}
+
+impl Ssl for Socket {}
+
+impl Peek for Socket {}
+
+impl GetTimingDigest for Socket {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetProxyDigest for Socket {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        None
+    }
+}
+
+impl GetSocketDigest for Socket {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        None
+    }
+}

@@ -1,0 +1,155 @@
+//! What is counted of one listener: connections, handshakes, refusals, certificates.
+
+use std::array;
+use std::sync::{Mutex, PoisonError};
+
+use crate::listener::Refusal;
+
+use super::cells::{Counter, Counters, Gauges};
+use super::families::Families;
+use super::labels::{ConnectionState, HandshakeResult, Label, RejectReason, SlowPhase, TlsVersion};
+
+/// Counters of one listener.
+#[derive(Debug)]
+pub struct ListenerMetrics {
+    name: String,
+    /// Connections that are open now.
+    pub connections: Gauges<ConnectionState>,
+    /// Connections accepted.
+    pub accepted: Counter,
+    /// Connections closed before their first request.
+    pub rejected: Counters<RejectReason>,
+    /// Requests refused before routing.
+    pub refused: Counters<Refusal>,
+    /// Connections and requests cut because the client was too slow.
+    pub slow_closed: Counters<SlowPhase>,
+    /// By version and by whether a session was resumed.
+    handshakes: [[Counters<HandshakeResult>; 2]; TlsVersion::NAMES.len()],
+    certificates: Mutex<Vec<CertificateExpiry>>,
+}
+
+/// When a certificate ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateExpiry {
+    /// First name in the certificate.
+    pub sni: String,
+    /// Seconds since 1970.
+    pub not_after: i64,
+}
+
+impl ListenerMetrics {
+    pub(super) fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            connections: Gauges::default(),
+            accepted: Counter::default(),
+            rejected: Counters::default(),
+            refused: Counters::default(),
+            slow_closed: Counters::default(),
+            handshakes: array::from_fn(|_| array::from_fn(|_| Counters::default())),
+            certificates: Mutex::default(),
+        }
+    }
+
+    /// As in the config.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Counts a TLS handshake that ended.
+    pub fn handshake(&self, version: TlsVersion, resumed: bool, result: HandshakeResult) {
+        self.handshakes[version.index()][usize::from(resumed)].inc(result);
+    }
+
+    /// The certificates in force, in place of those before.
+    pub fn set_certificates(&self, certificates: Vec<CertificateExpiry>) {
+        *self
+            .certificates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = certificates;
+    }
+
+    pub(super) fn collect(&self, out: &mut Families) {
+        let labels = [("listener", self.name.as_str())];
+        for (state, count) in self.connections.iter() {
+            let labels = [labels[0], ("state", state)];
+            out.gauge(
+                "tidegate_connections",
+                "Downstream connections open now.",
+                &labels,
+                count as f64,
+            );
+        }
+        let accepted = self.accepted.get();
+        out.counter(
+            "tidegate_connections_total",
+            "Downstream connections accepted.",
+            &labels,
+            accepted,
+        );
+        let help = "Connections closed before their first request.";
+        out.counters(
+            "tidegate_connections_rejected_total",
+            help,
+            &labels,
+            "reason",
+            &self.rejected,
+        );
+        let help = "Requests refused before they were routed.";
+        out.counters(
+            "tidegate_requests_refused_total",
+            help,
+            &labels,
+            "reason",
+            &self.refused,
+        );
+        let help = "Connections and requests cut because the client was too slow.";
+        out.counters(
+            "tidegate_slow_client_closed_total",
+            help,
+            &labels,
+            "phase",
+            &self.slow_closed,
+        );
+        self.collect_tls(out);
+    }
+
+    fn collect_tls(&self, out: &mut Families) {
+        for (version, by_resumed) in TlsVersion::NAMES.iter().zip(&self.handshakes) {
+            for (resumed, results) in ["false", "true"].iter().zip(by_resumed) {
+                let labels = [
+                    ("listener", self.name.as_str()),
+                    ("version", version),
+                    ("resumed", resumed),
+                ];
+                let help = "TLS handshakes with clients.";
+                out.counters_seen(
+                    "tidegate_tls_handshakes_total",
+                    help,
+                    &labels,
+                    "result",
+                    results,
+                );
+            }
+        }
+        for certificate in self
+            .certificates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+        {
+            let labels = [
+                ("listener", self.name.as_str()),
+                ("sni", certificate.sni.as_str()),
+            ];
+            let help = "When the certificate ends, in seconds since 1970.";
+            out.gauge(
+                "tidegate_tls_cert_not_after_seconds",
+                help,
+                &labels,
+                certificate.not_after as f64,
+            );
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What became of one attempt, and of a request that no backend answered: the one table from errors to status, log
+//! flag and health evidence.
+
+use pingora_core::{Error, ErrorSource, ErrorType};
+
+use crate::observe::metrics::{Label, UpstreamOutcome};
+use crate::pool::Refused;
+
+/// The end of one attempt. A pool decides by its settings which statuses are failures of the backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// A response head came with this status. gRPC statuses are mapped to the nearest HTTP one before.
+    Status(u16),
+    /// No connection, TLS handshake included. `refused`: the kernel there said that nobody listens.
+    ConnectError {
+        /// `ECONNREFUSED`, or the socket file is missing.
+        refused: bool,
+    },
+    /// No response head, or no further byte of it, within the time allowed.
+    Timeout,
+    /// The connection or the stream was cut by the backend.
+    Reset,
+    /// What came was not HTTP.
+    Garbage,
+    /// The client went away, sent what cannot be forwarded, or was too slow: says nothing about the backend.
+    Aborted,
+}
+
+impl Outcome {
+    /// As in the log and in `tidegate_upstream_requests_total`.
+    pub fn as_str(self) -> &'static str {
+        UpstreamOutcome::from(self).name()
+    }
+}
+
+/// Why a response is Tidegate's own, or why there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    /// Sent to the client; 499 is only logged: the client is gone.
+    pub status: u16,
+    /// For the log, in the letters that Envoy's `%RESPONSE_FLAGS%` uses.
+    pub flag: &'static str,
+    /// For the log.
+    pub reason: &'static str,
+}
+
+const fn failure(status: u16, flag: &'static str, reason: &'static str) -> Failure {
+    Failure {
+        status,
+        flag,
+        reason,
+    }
+}
+
+/// No route matches.
+pub const NO_ROUTE: Failure = failure(404, "NR", "no_route");
+/// The path can't be resolved, or leads above the root.
+pub const BAD_PATH: Failure = failure(400, "DPE", "bad_path");
+/// The host can't stand in a redirect.
+pub const BAD_HOST: Failure = failure(400, "DPE", "bad_host");
+/// The body is larger than the route allows.
+pub const BODY_TOO_LARGE: Failure = failure(413, "DPE", "body_too_large");
+/// A connection without the PROXY header that its listener requires.
+pub const HEALTH_PATH_ONLY: Failure = failure(400, "DPE", "proxy_header_missing");
+/// A filter panicked or an invariant of ours did not hold.
+pub const INTERNAL: Failure = failure(500, "", "internal_error");
+/// The request's total time is over.
+pub const TOTAL_TIMEOUT: Failure = failure(504, "UT", "total_timeout");
+
+/// The pool's queue is full.
+pub const QUEUE_FULL: Failure = failure(503, "UO", "queue_full");
+/// No place came free in time.
+pub const QUEUE_TIMEOUT: Failure = failure(503, "UO", "queue_timeout");
+
+/// A filter answered in the middle of a request.
+pub const fn by_filter(status: u16) -> Failure {
+    failure(status, "", "filter")
+}
+
+/// No backend can be picked.
+pub fn refused(refused: Refused) -> Failure {
+    match refused {
+        Refused::NoBackends => failure(503, "UH", "no_backends"),
+        Refused::AllDown => failure(503, "UH", "no_healthy_backend"),
+        Refused::Overloaded { .. } => failure(503, "UO", "in_flight_limit"),
+    }
+}
+
+/// What an attempt's error says of the backend.
+pub fn of_attempt(error: &Error, connecting: bool) -> Outcome {
+    use ErrorType as E;
+    if *error.esource() == ErrorSource::Downstream {
+        return Outcome::Aborted;
+    }
+    match error.etype() {
+        E::ConnectRefused => Outcome::ConnectError { refused: true },
+        _ if connecting => Outcome::ConnectError { refused: false },
+        E::HTTPStatus(status) => Outcome::Status(*status),
+        E::ReadTimedout | E::WriteTimedout => Outcome::Timeout,
+        E::InvalidHTTPHeader | E::InvalidH2 | E::H2Downgrade => Outcome::Garbage,
+        _ if *error.esource() == ErrorSource::Upstream => Outcome::Reset,
+        _ => Outcome::Aborted,
+    }
+}
+
+/// The response to a client whose request ended with this error.
+pub fn of_request(error: &Error) -> Failure {
+    use ErrorType as E;
+    match (error.esource(), error.etype()) {
+        (ErrorSource::Downstream, E::ReadTimedout | E::WriteTimedout) => {
+            failure(408, "DPE", "client_timeout")
+        }
+        (ErrorSource::Downstream, E::ReadError | E::WriteError | E::ConnectionClosed) => {
+            failure(499, "DC", "client_gone")
+        }
+        (ErrorSource::Downstream, E::H2Error | E::ConnectError) => {
+            failure(499, "DC", "client_gone")
+        }
+        (ErrorSource::Downstream, _) => failure(400, "DPE", "bad_request"),
+        (_, E::HTTPStatus(status)) => failure(*status, "", "refused"),
+        (_, E::ConnectTimedout | E::TLSHandshakeTimedout) => failure(504, "UF", "connect_timeout"),
+        (_, E::ConnectRefused) => failure(502, "UF", "connect_refused"),
+        (_, E::ConnectNoRoute | E::ConnectError | E::BindError | E::SocketError) => {
+            failure(502, "UF", "connect_error")
+        }
+        (_, E::TLSHandshakeFailure | E::InvalidCert | E::TLSWantX509Lookup) => {
+            failure(502, "UF", "tls_error")
+        }
+        (_, E::ReadTimedout | E::WriteTimedout) => failure(504, "UT", "response_timeout"),
+        (_, E::InvalidHTTPHeader | E::InvalidH2 | E::H2Downgrade) => {
+            failure(502, "UPE", "bad_response")
+        }
+        (ErrorSource::Upstream, _) => failure(502, "UC", "connection_closed"),
+        _ => INTERNAL,
+    }
+}
+
+impl From<Outcome> for UpstreamOutcome {
+    fn from(outcome: Outcome) -> UpstreamOutcome {
+        match outcome {
+            Outcome::Status(status) if status >= 500 => UpstreamOutcome::ServerError,
+            Outcome::Status(_) => UpstreamOutcome::Ok,
+            Outcome::ConnectError { .. } => UpstreamOutcome::ConnectError,
+            Outcome::Timeout => UpstreamOutcome::Timeout,
+            Outcome::Reset => UpstreamOutcome::Reset,
+            Outcome::Garbage => UpstreamOutcome::Garbage,
+            Outcome::Aborted => UpstreamOutcome::Aborted,
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The way of a request, phase by phase. Each phase is a few calls; what they do stands in the modules they name.
+
+mod answer;
+mod attempt;
+mod filters;
+mod finish;
+mod refused;
+mod routing;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::StatusCode;
+use pingora_core::modules::http::HttpModules;
+use pingora_core::protocols::Digest;
+use pingora_core::server::configuration::ServerConf;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session, http_proxy};
+
+pub use refused::RefusedRequests;
+
+use crate::context::Context;
+use crate::instance::Instance;
+use crate::{forwarded, outcome};
+
+/// What listeners hand requests to.
+pub type App = HttpProxy<Proxy>;
+
+/// The proxy: reads the snapshot, owns nothing else.
+pub struct Proxy {
+    instance: Arc<Instance>,
+}
+
+/// The application of all data listeners of an instance.
+pub fn app(instance: Arc<Instance>, conf: &Arc<ServerConf>) -> App {
+    http_proxy(conf, Proxy { instance })
+}
+
+#[async_trait]
+impl ProxyHttp for Proxy {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context::default()
+    }
+
+    /// No compression or gRPC-web modules: nothing is paid for what nobody asked for.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn early_request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<()> {
+        routing::identify(&self.instance, session, ctx);
+        Ok(())
+    }
+
+    /// Route, filters, and the answers that need no backend. `true`: answered.
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        if let Some(response) = routing::health(&self.instance, session, ctx) {
+            return answer::whole(session, ctx, response).await;
+        }
+        if let Err(failure) = routing::find(session, ctx) {
+            return answer::failure(session, ctx, failure).await;
+        }
+        if let Some(response) = filters::request(session, ctx).await {
+            return answer::whole(session, ctx, response).await;
+        }
+        routing::act(session, ctx).await
+    }
+
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        attempt::body(session, body, end_of_stream, ctx)?;
+        filters::request_body(body, end_of_stream, ctx).await
+    }
+
+    /// Called once per attempt.
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        ctx: &mut Context,
+    ) -> Result<Box<HttpPeer>> {
+        attempt::begin(session, ctx).await
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        reused: bool,
+        _peer: &HttpPeer,
+        _fd: std::os::fd::RawFd,
+        _digest: Option<&Digest>,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        attempt::connected(reused, ctx);
+        Ok(())
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _session: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        routing::rewrite(request, ctx)?;
+        if let (Some(connection), Some(origin)) = (&ctx.connection, ctx.origin) {
+            forwarded::tell_backend(request, connection, origin)?;
+        }
+        request.insert_header(forwarded::X_REQUEST_ID, ctx.request_id.clone())?;
+        attempt::announce(request, ctx)?;
+        filters::upstream_request(request, ctx).await
+    }
+
+    /// The backend's response head, before anything of it is sent on.
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        attempt::answered(session, response, ctx)
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        if response.status == StatusCode::SWITCHING_PROTOCOLS
+            && let Some(connection) = &ctx.connection
+        {
+            connection.mark_upgraded();
+        }
+        if response.status.is_informational() {
+            return Ok(());
+        }
+        answer::edit_head(session, response, ctx)?;
+        filters::response(session, response, ctx).await
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut Context,
+    ) -> Result<Option<Duration>> {
+        filters::response_body(body, end_of_stream, ctx)?;
+        Ok(None)
+    }
+
+    fn fail_to_connect(
+        &self,
+        session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut Context,
+        error: Box<Error>,
+    ) -> Box<Error> {
+        attempt::failed(session, ctx, error, true, false)
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        ctx: &mut Context,
+        client_reused: bool,
+    ) -> Box<Error> {
+        attempt::failed(session, ctx, error, false, client_reused)
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        ctx: &mut Context,
+    ) -> FailToProxy {
+        let failure = *ctx
+            .failure
+            .get_or_insert_with(|| outcome::of_request(error));
+        answer::of_error(session, ctx, failure).await
+    }
+
+    async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Context) {
+        finish::request(&self.instance, session, ctx);
+    }
+
+    /// The access log has it.
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Context, _error: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _ctx: &Context,
+        _error: &Error,
+        _context: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+}

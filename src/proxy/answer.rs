@@ -1,0 +1,106 @@
+//! Responses: Tidegate's own, and what is done to every response head on its way out.
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use pingora_core::Result;
+use pingora_http::ResponseHeader;
+use pingora_proxy::{FailToProxy, Session};
+use tidegate_filters::filter::Response;
+
+use super::filters;
+use crate::context::Context;
+use crate::forwarded::X_REQUEST_ID;
+use crate::outcome::Failure;
+
+/// How long a client may wait before it tries again, in seconds, where that makes sense.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+/// Sends a whole response. Always `true`: the request is answered.
+pub async fn whole(session: &mut Session, ctx: &mut Context, response: Response) -> Result<bool> {
+    let mut head = ResponseHeader::from(response.head);
+    if !forbids_body(head.status) && !head.headers.contains_key(header::CONTENT_LENGTH) {
+        head.insert_header(header::CONTENT_LENGTH, response.body.len())?;
+    }
+    edit_head(session, &mut head, ctx)?;
+    write(session, head, response.body).await?;
+    Ok(true)
+}
+
+/// Answers with what the table of failures says.
+pub async fn failure(session: &mut Session, ctx: &mut Context, failure: Failure) -> Result<bool> {
+    ctx.failure = Some(failure);
+    let response = response_to(failure);
+    let response = filters::reply(ctx, response).await;
+    whole(session, ctx, response).await
+}
+
+/// The end of a request that failed on its way. A client that is gone is told nothing, and one whose response has
+/// begun gets no second one.
+pub async fn of_error(session: &mut Session, ctx: &mut Context, failure: Failure) -> FailToProxy {
+    let status = failure.status;
+    if status != 499 && session.response_written().is_none() {
+        session.set_keepalive(None);
+        let response = response_to(failure);
+        let response = filters::reply(ctx, response).await;
+        if let Err(error) = whole(session, ctx, response).await {
+            log::debug!("the client can't be told of {}: {error}", failure.reason);
+        }
+    }
+    FailToProxy {
+        error_code: status,
+        can_reuse_downstream: false,
+    }
+}
+
+fn response_to(failure: Failure) -> Response {
+    let status = StatusCode::from_u16(failure.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    let response =
+        Response::plain(status).header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        return response.header(header::RETRY_AFTER, RETRY_AFTER);
+    }
+    response
+}
+
+fn forbids_body(status: StatusCode) -> bool {
+    status.is_informational()
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED
+}
+
+async fn write(session: &mut Session, head: ResponseHeader, body: Bytes) -> Result<()> {
+    let only_head = session.req_header().method == http::Method::HEAD || forbids_body(head.status);
+    let empty = only_head || body.is_empty();
+    session.write_response_header(Box::new(head), empty).await?;
+    if !empty {
+        session.write_response_body(Some(body), true).await?;
+    }
+    Ok(())
+}
+
+/// The route's edits, the request's id, and the goodbye of a listener that stops.
+pub fn edit_head(
+    session: &mut Session,
+    response: &mut ResponseHeader,
+    ctx: &Context,
+) -> Result<()> {
+    if let Some(route) = &ctx.route {
+        let edits = &route.response_headers;
+        for name in &edits.remove {
+            response.remove_header(name);
+        }
+        for (name, value) in &edits.set {
+            response.insert_header(name.clone(), value.clone())?;
+        }
+        for (name, value) in &edits.add {
+            response.append_header(name.clone(), value.clone())?;
+        }
+    }
+    response.insert_header(X_REQUEST_ID, ctx.request_id.clone())?;
+    if let Some(connection) = &ctx.connection
+        && (connection.listener.is_stopping() || connection.is_last_request())
+    {
+        session.set_keepalive(None);
+    }
+    Ok(())
+}

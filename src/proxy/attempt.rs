@@ -1,0 +1,348 @@
+//! One attempt after the other: pick a backend, connect, judge what came, decide whether to try another.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorSource, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::Session;
+
+use crate::background::probe::DRAIN_HEADER;
+use crate::config::model::Timeouts;
+use crate::context::{Attempt, Context, Ended};
+use crate::observe::metrics::{DenyReason, RetryReason, ShedReason};
+use crate::outcome::{self, Failure, Outcome};
+use crate::pool::{self, Pick, Picked, Refused, backoff};
+use crate::snapshot::PoolHandle;
+use crate::upstream;
+
+/// Tells the backend (and a Tidegate behind this one) that this is a retry.
+const RETRY_HEADER: &str = "x-retry-attempt";
+
+/// Picks a backend and says how to connect to it.
+pub async fn begin(session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+    let Some(pool) = ctx.pool.clone() else {
+        return fail(ctx, outcome::INTERNAL);
+    };
+    let timeouts = timeouts(&pool, ctx);
+    if !ctx.ended.is_empty() {
+        wait_before_retry(&pool, ctx).await;
+    }
+    let picked = match place(&pool, session, ctx).await {
+        Ok(picked) => picked,
+        Err(failure) => return fail(ctx, failure),
+    };
+    let now = Instant::now();
+    let left = timeouts.total.saturating_sub(now - ctx.started);
+    if left.is_zero() {
+        return fail(ctx, outcome::TOTAL_TIMEOUT);
+    }
+    let Some(template) = pool.peer(picked.backend.id()) else {
+        return fail(ctx, outcome::INTERNAL);
+    };
+    let mut peer = Box::new(template.clone());
+    upstream::limit(&mut peer, &timeouts, left);
+    if ctx.upgrade {
+        upstream::upgrade::prepare(&mut peer);
+    }
+    ctx.attempt = Some(Attempt {
+        picked,
+        started: now,
+        connected: None,
+        answered: false,
+    });
+    Ok(peer)
+}
+
+fn fail<T>(ctx: &mut Context, failure: Failure) -> Result<T> {
+    ctx.failure = Some(failure);
+    Err(Error::new_in(ErrorType::HTTPStatus(failure.status)))
+}
+
+/// A place on a backend, at once or after waiting for one in the pool's queue.
+async fn place(pool: &PoolHandle, session: &Session, ctx: &mut Context) -> Result<Picked, Failure> {
+    let tried = ctx.tried();
+    let mut request = Pick {
+        hash: ctx.hash,
+        exclude: &tried,
+        idempotent: session.req_header().method.is_idempotent(),
+        queued: false,
+    };
+    match pool.pool.pick(&request, Instant::now()) {
+        Ok(picked) => Ok(picked),
+        Err(Refused::Overloaded { .. }) if pool.config.limits.queue > 0 => {
+            request.queued = true;
+            let began = Instant::now();
+            let placed = queue(pool, &request, began).await;
+            ctx.queued = Some(began.elapsed());
+            pool.metrics.queue_wait.observe(began.elapsed());
+            placed
+        }
+        Err(refused) => {
+            pool.metrics.shed.inc(match refused {
+                Refused::Overloaded { .. } => ShedReason::MaxInFlight,
+                _ => ShedReason::NoBackend,
+            });
+            Err(outcome::refused(refused))
+        }
+    }
+}
+
+async fn queue(pool: &PoolHandle, request: &Pick<'_>, began: Instant) -> Result<Picked, Failure> {
+    let Some(waiter) = pool.pool.join_queue() else {
+        pool.metrics.shed.inc(ShedReason::QueueFull);
+        return Err(outcome::QUEUE_FULL);
+    };
+    let deadline = (began + pool.config.limits.queue_timeout).into();
+    loop {
+        if tokio::time::timeout_at(deadline, waiter.freed())
+            .await
+            .is_err()
+        {
+            pool.metrics.shed.inc(ShedReason::QueueTimeout);
+            return Err(outcome::QUEUE_TIMEOUT);
+        }
+        match pool.pool.pick(request, Instant::now()) {
+            Err(Refused::Overloaded { .. }) => {}
+            other => return other.map_err(outcome::refused),
+        }
+    }
+}
+
+/// The route's timeouts where it has its own, else the pool's.
+fn timeouts(pool: &PoolHandle, ctx: &Context) -> Timeouts {
+    let mut timeouts = pool.config.timeouts.clone();
+    if let Some(route) = &ctx.route {
+        let own = &route.timeouts;
+        timeouts.connect = own.connect.unwrap_or(timeouts.connect);
+        timeouts.first_byte = own.first_byte.unwrap_or(timeouts.first_byte);
+        timeouts.read = own.read.unwrap_or(timeouts.read);
+        timeouts.write = own.write.unwrap_or(timeouts.write);
+        timeouts.per_try = own.per_try.or(timeouts.per_try);
+        timeouts.total = own.total.unwrap_or(timeouts.total);
+    }
+    timeouts
+}
+
+/// A refused connection costs nobody anything: the next backend is tried at once.
+async fn wait_before_retry(pool: &PoolHandle, ctx: &Context) {
+    let refused = ctx
+        .ended
+        .last()
+        .is_some_and(|e| matches!(e.outcome, Outcome::ConnectError { .. }));
+    if !refused {
+        let retry = u32::try_from(ctx.ended.len()).unwrap_or(u32::MAX);
+        let until = backoff(&pool.config.retry, retry, Instant::now());
+        tokio::time::sleep_until(until.into()).await;
+    }
+}
+
+/// Notes how long connecting took.
+pub fn connected(reused: bool, ctx: &mut Context) {
+    let Some(attempt) = &mut ctx.attempt else {
+        return;
+    };
+    let now = Instant::now();
+    attempt.connected = Some(now);
+    let took = match reused {
+        true => Duration::ZERO,
+        false => now - attempt.started,
+    };
+    ctx.connect = Some(took);
+    if let (Some(pool), false) = (&ctx.pool, reused) {
+        pool.metrics.connect.observe(took);
+    }
+}
+
+/// A further attempt says so, so that a proxy behind this one does not multiply it.
+pub fn announce(request: &mut RequestHeader, ctx: &Context) -> Result<()> {
+    match ctx.ended.len() {
+        0 => Ok(()),
+        retries => request.insert_header(RETRY_HEADER, retries.to_string()),
+    }
+}
+
+/// Counts and bounds the request body.
+pub fn body(
+    session: &Session,
+    body: &mut Option<Bytes>,
+    end_of_stream: bool,
+    ctx: &mut Context,
+) -> Result<()> {
+    // pingora#935: an empty last piece becomes a second end of a chunked body.
+    if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
+        *body = None;
+    }
+    ctx.body_seen = session.body_bytes_read() as u64;
+    let limit = ctx.route.as_ref().and_then(|route| route.max_body_bytes);
+    if limit.is_some_and(|limit| ctx.body_seen > limit) {
+        ctx.failure = Some(outcome::BODY_TOO_LARGE);
+        let status = ErrorType::HTTPStatus(outcome::BODY_TOO_LARGE.status);
+        return Err(Error::new_down(status));
+    }
+    Ok(())
+}
+
+/// A response head came: evidence for the pool, and maybe a reason to try another backend instead.
+pub fn answered(session: &Session, response: &mut ResponseHeader, ctx: &mut Context) -> Result<()> {
+    let status = response.status.as_u16();
+    if response.status.is_informational() && status != 101 {
+        return Ok(());
+    }
+    let Some(pool) = ctx.pool.clone() else {
+        return Ok(());
+    };
+    let drain = response
+        .remove_header(DRAIN_HEADER)
+        .is_some_and(|v| v == "1");
+    let outcome = Outcome::Status(grpc_as_http(response).unwrap_or(status));
+    note_first_byte(ctx);
+    if pool.config.retry.on_status.contains(&response.status) && may_retry(session, ctx, &pool) {
+        record(ctx, outcome, drain);
+        ctx.attempt = None;
+        pool.metrics.retries.inc(RetryReason::Status);
+        let mut error = Error::new_up(ErrorType::HTTPStatus(status));
+        error.set_retry(true);
+        return Err(error);
+    }
+    record(ctx, outcome, drain);
+    Ok(())
+}
+
+/// A gRPC error arrives with status 200; those that mean a sick server count as one.
+fn grpc_as_http(response: &ResponseHeader) -> Option<u16> {
+    let status = response.headers.get("grpc-status")?;
+    match status.to_str().ok()? {
+        "4" => Some(504),
+        "13" | "2" => Some(500),
+        "14" => Some(503),
+        _ => None,
+    }
+}
+
+fn note_first_byte(ctx: &mut Context) {
+    if let Some(attempt) = &mut ctx.attempt {
+        let since = attempt.connected.unwrap_or(attempt.started);
+        ctx.first_byte = Some(since.elapsed());
+        attempt.picked.in_flight.answered();
+    }
+}
+
+/// The attempt failed; the error comes back with the decision whether to try again.
+pub fn failed(
+    session: &Session,
+    ctx: &mut Context,
+    mut error: Box<Error>,
+    connecting: bool,
+    reused: bool,
+) -> Box<Error> {
+    let Some(pool) = ctx.pool.clone() else {
+        return error;
+    };
+    // `answered` ended it already and has decided.
+    if ctx.attempt.is_none() {
+        return error;
+    }
+    let outcome = outcome::of_attempt(&error, connecting);
+    let last_resort = ctx
+        .attempt
+        .as_ref()
+        .is_some_and(|a| !a.picked.backend.state().in_rotation());
+    let of_client = *error.esource() == ErrorSource::Downstream;
+    // A pooled connection that the backend closed as we took it says nothing about the backend's health.
+    error.retry.decide_reuse(reused);
+    let stale = reused && error.retry();
+    let answered = ctx.attempt.as_ref().is_some_and(|a| a.answered);
+    let again = !of_client
+        && !answered
+        && if connecting {
+            may_try_another(ctx, &pool)
+        } else {
+            may_retry(session, ctx, &pool)
+        };
+    record(ctx, if stale { Outcome::Aborted } else { outcome }, false);
+    ctx.attempt = None;
+    if again {
+        pool.metrics.retries.inc(reason(outcome));
+    }
+    error.set_retry(again);
+    if connecting && last_resort && !again {
+        // It was known to be down and tried only because all are: say that, not what one of them said.
+        ctx.failure = Some(outcome::refused(Refused::AllDown));
+    }
+    error
+}
+
+fn reason(outcome: Outcome) -> RetryReason {
+    match outcome {
+        Outcome::ConnectError { .. } => RetryReason::Connect,
+        Outcome::Timeout => RetryReason::Timeout,
+        Outcome::Status(_) => RetryReason::Status,
+        _ => RetryReason::Reset,
+    }
+}
+
+/// Nothing was sent: any method may go to another backend.
+fn may_try_another(ctx: &mut Context, pool: &PoolHandle) -> bool {
+    ctx.ended.len() < attempts(ctx, pool).max(1) && take_permit(ctx, pool)
+}
+
+/// Something was sent: only what may be done twice, and only while the body can be sent again.
+fn may_retry(session: &Session, ctx: &mut Context, pool: &PoolHandle) -> bool {
+    let repeatable = session.req_header().method.is_idempotent()
+        && !session.as_ref().retry_buffer_truncated()
+        && session.response_written().is_none()
+        && !ctx.upgrade;
+    repeatable && ctx.ended.len() < attempts(ctx, pool) && take_permit(ctx, pool)
+}
+
+fn attempts(ctx: &Context, pool: &PoolHandle) -> usize {
+    let route = ctx.route.as_ref().and_then(|route| route.retry_attempts);
+    route.unwrap_or(pool.config.retry.attempts) as usize
+}
+
+fn take_permit(ctx: &mut Context, pool: &PoolHandle) -> bool {
+    if ctx.retry.is_none() {
+        ctx.retry = pool.pool.retry(Instant::now());
+    }
+    let granted = ctx.retry.is_some();
+    if !granted {
+        pool.metrics.retries_denied.inc(DenyReason::Budget);
+    }
+    granted
+}
+
+/// Tells the pool, the metrics and the log what became of the attempt. One that was answered and then broke off is
+/// told twice: the head was one thing, the body is another.
+fn record(ctx: &mut Context, outcome: Outcome, drain: bool) {
+    let (Some(pool), Some(attempt)) = (&ctx.pool, &mut ctx.attempt) else {
+        return;
+    };
+    if attempt.answered && outcome == Outcome::Aborted {
+        return;
+    }
+    let now = Instant::now();
+    let took = now - attempt.started;
+    let fact = pool::Attempt {
+        outcome,
+        latency: Some(took).filter(|_| !attempt.answered && outcome != Outcome::Aborted),
+        drain,
+    };
+    pool.pool.record(&attempt.picked.in_flight, &fact, now);
+    let backend = &attempt.picked.backend;
+    if let Some(metrics) = pool.backend_metrics(backend) {
+        metrics.requests.inc(outcome.into());
+    }
+    if !attempt.answered {
+        pool.metrics.upstream.observe(took);
+        ctx.ended.push(Ended {
+            backend: backend.clone(),
+            outcome,
+            duration: took,
+        });
+    } else if let Some(ended) = ctx.ended.last_mut() {
+        ended.outcome = outcome;
+    }
+    attempt.answered = true;
+}

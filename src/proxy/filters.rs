@@ -1,0 +1,181 @@
+//! Where a request meets its route's filters. A route without filters has no exchange, and every call here is one
+//! look at that.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use pingora_core::{Error, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::Session;
+use tidegate_filters::Exchange;
+use tidegate_filters::filter::{Facts, PoolChoice, RequestHead, Response, TlsFacts};
+
+use crate::context::Context;
+use crate::outcome;
+use crate::route::hash;
+use crate::snapshot::Route;
+
+/// The request head goes down the chain; what filters change reaches the backend.
+pub async fn request(session: &mut Session, ctx: &mut Context) -> Option<Response> {
+    let route = ctx.route.clone()?;
+    if route.chain.is_empty() {
+        return None;
+    }
+    let head = session.req_header().as_owned_parts();
+    let mut exchange = Box::new(Exchange::new(head, facts(ctx, &route)));
+    let answered = route.chain.request(&mut exchange).await;
+    if answered.is_none() {
+        replace_head(session.req_header_mut(), &exchange.request);
+    }
+    ctx.exchange = Some(exchange);
+    answered
+}
+
+fn facts(ctx: &Context, route: &Route) -> Facts {
+    let connection = ctx.connection.as_deref();
+    let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    let tls = connection.and_then(|c| c.tls.as_ref()).map(|tls| TlsFacts {
+        version: tls.version.into(),
+        cipher: tls.cipher.into(),
+        sni: tls.server_name.clone(),
+        resumed: tls.resumed,
+        ..TlsFacts::default()
+    });
+    Facts {
+        client: ctx.origin.map_or(unknown.ip(), |o| o.client_ip),
+        peer: connection.and_then(|c| c.peer).unwrap_or(unknown),
+        scheme: connection.map_or("http", |c| c.scheme()),
+        tls: tls.map(Arc::new),
+        listener: connection.map_or("", |c| &c.config.name).into(),
+        route: route.name.clone(),
+        started: ctx.started,
+        time: ctx.started_at,
+    }
+}
+
+/// Writes back what a filter changed. Pingora keeps the spelling of names beside the map: only differences move.
+fn replace_head(to: &mut RequestHeader, from: &RequestHead) {
+    if to.method != from.method {
+        to.set_method(from.method.clone());
+    }
+    if to.uri != from.uri {
+        to.set_uri(from.uri.clone());
+    }
+    if to.headers != from.headers {
+        let mut replaced = RequestHeader::from(from.clone());
+        replaced.set_version(to.version);
+        *to = replaced;
+    }
+}
+
+/// The chain may choose another pool, or what the pool's policy hashes.
+pub async fn pool(ctx: &mut Context) -> Option<Response> {
+    let route = ctx.route.clone()?;
+    let exchange = ctx.exchange.as_mut()?;
+    let before = ctx.pool.clone()?;
+    let mut choice = PoolChoice {
+        pool: before.config.name.as_str().into(),
+        hash_key: None,
+    };
+    let answered = route.chain.pool(exchange, &mut choice).await;
+    if let Some(key) = &choice.hash_key {
+        ctx.hash = Some(hash::stable_hash(&key[..key.len().min(256)]));
+    }
+    if *choice.pool != *before.config.name {
+        let snapshot = ctx.snapshot.as_ref()?;
+        match snapshot.pools.get(&*choice.pool) {
+            Some(pool) => ctx.pool = Some(pool.clone()),
+            None => log::warn!("a filter chose pool {:?}, which there is not", choice.pool),
+        }
+    }
+    answered
+}
+
+/// A piece of the request body.
+pub async fn request_body(chunk: &mut Option<Bytes>, end: bool, ctx: &mut Context) -> Result<()> {
+    let (Some(route), Some(exchange)) = (&ctx.route, &mut ctx.exchange) else {
+        return Ok(());
+    };
+    match route.chain.request_body(exchange, chunk, end).await {
+        None => Ok(()),
+        Some(response) => {
+            let status = response.status().as_u16();
+            ctx.failure = Some(outcome::by_filter(status));
+            Err(Error::new_down(ErrorType::HTTPStatus(status)))
+        }
+    }
+}
+
+/// The head that goes to the backend.
+pub async fn upstream_request(request: &mut RequestHeader, ctx: &mut Context) -> Result<()> {
+    let attempt = u32::try_from(ctx.ended.len()).unwrap_or(u32::MAX);
+    let (Some(route), Some(exchange)) = (&ctx.route, &mut ctx.exchange) else {
+        return Ok(());
+    };
+    exchange.set_attempt(attempt);
+    let mut head = request.as_owned_parts();
+    if route
+        .chain
+        .upstream_request(exchange, &mut head)
+        .await
+        .is_some()
+    {
+        ctx.failure = Some(outcome::INTERNAL);
+        return Err(Error::new_in(ErrorType::HTTPStatus(
+            outcome::INTERNAL.status,
+        )));
+    }
+    replace_head(request, &head);
+    Ok(())
+}
+
+/// The response head on its way up.
+pub async fn response(
+    session: &mut Session,
+    response: &mut ResponseHeader,
+    ctx: &mut Context,
+) -> Result<()> {
+    let (Some(route), Some(exchange)) = (&ctx.route, &mut ctx.exchange) else {
+        return Ok(());
+    };
+    let mut head = response.as_owned_parts();
+    if let Some(replacement) = route.chain.response(exchange, &mut head).await {
+        let status = replacement.status().as_u16();
+        ctx.failure = Some(outcome::by_filter(status));
+        super::answer::whole(session, ctx, replacement).await?;
+        return Err(Error::new_in(ErrorType::HTTPStatus(status)));
+    }
+    let changed = head.headers != response.headers || head.status != response.status;
+    if changed {
+        let version = response.version;
+        *response = ResponseHeader::from(head);
+        response.set_version(version);
+    }
+    Ok(())
+}
+
+/// A piece of the response body.
+pub fn response_body(chunk: &mut Option<Bytes>, end: bool, ctx: &mut Context) -> Result<()> {
+    let (Some(route), Some(exchange)) = (&ctx.route, &mut ctx.exchange) else {
+        return Ok(());
+    };
+    route
+        .chain
+        .response_body(exchange, chunk, end)
+        .map_err(|broken| {
+            log::error!("{broken}");
+            Error::explain(
+                ErrorType::InternalError,
+                "a filter panicked in a response body",
+            )
+        })
+}
+
+/// A response of Tidegate's own goes up through all filters, like a backend's.
+pub async fn reply(ctx: &mut Context, response: Response) -> Response {
+    let (Some(route), Some(exchange)) = (&ctx.route, &mut ctx.exchange) else {
+        return response;
+    };
+    route.chain.reply(exchange, response).await
+}

@@ -1,0 +1,198 @@
+//! The end of a request: the last word to filters, metrics and the access log. Decides nothing.
+
+use std::time::{Duration, SystemTime};
+
+use http::{StatusCode, Version, header};
+use pingora_proxy::Session;
+use smallvec::SmallVec;
+use tidegate_filters::filter::{Attribute, Finished};
+
+use crate::context::Context;
+use crate::instance::Instance;
+use crate::observe::access_log::{self, AccessRecord, Note};
+use crate::observe::metrics::{self, Protocol};
+
+/// Called once per request, whatever became of it.
+pub fn request(instance: &Instance, session: &mut Session, ctx: &mut Context) {
+    let ended = Ended::of(session, ctx);
+    finish_filters(ctx, &ended);
+    count(ctx, session, &ended);
+    if let Some(log) = instance.access_log.load().as_ref() {
+        let mut line = log.buffer();
+        write(session, ctx, &ended, &mut line);
+        log.write(line);
+    }
+    // The places are given back now, not when Pingora drops the context.
+    ctx.attempt = None;
+    ctx.retry = None;
+}
+
+/// What the end looks like.
+struct Ended {
+    status: Option<u16>,
+    duration: Duration,
+    bytes_in: u64,
+    bytes_out: u64,
+    flags: SmallVec<[&'static str; 1]>,
+    reason: &'static str,
+}
+
+impl Ended {
+    fn of(session: &Session, ctx: &Context) -> Ended {
+        let sent = session.response_written().map(|head| head.status.as_u16());
+        let failure = ctx.failure;
+        Ended {
+            // A client that left before it was told is logged as such.
+            status: sent.or(failure.map(|f| f.status)),
+            duration: ctx.started.elapsed(),
+            bytes_in: session.body_bytes_read() as u64,
+            bytes_out: session.body_bytes_sent() as u64,
+            flags: failure
+                .iter()
+                .map(|f| f.flag)
+                .filter(|flag| !flag.is_empty())
+                .collect(),
+            reason: failure.map_or("", |f| f.reason),
+        }
+    }
+}
+
+fn finish_filters(ctx: &mut Context, ended: &Ended) {
+    let (Some(route), Some(exchange)) = (&ctx.route, &mut ctx.exchange) else {
+        return;
+    };
+    let finished = Finished {
+        status: ended.status.and_then(|s| StatusCode::from_u16(s).ok()),
+        duration: ended.duration,
+        bytes_in: ended.bytes_in,
+        bytes_out: ended.bytes_out,
+        pool: ctx.pool.as_ref().map(|p| p.config.name.as_str().into()),
+        backend: ctx.ended.last().map(|e| e.backend.id().into()),
+    };
+    route.chain.finished(exchange, &finished);
+}
+
+fn count(ctx: &Context, session: &Session, ended: &Ended) {
+    let (Some(route), Some(connection)) = (&ctx.route, &ctx.connection) else {
+        return;
+    };
+    let protocol = match session.req_header().version {
+        _ if connection.is_upgraded() => Protocol::WebSocket,
+        Version::HTTP_2 => Protocol::Http2,
+        _ => Protocol::Http1,
+    };
+    let finished = metrics::Finished {
+        status: ended.status,
+        protocol,
+        duration: ended.duration,
+        bytes_in: ended.bytes_in,
+        bytes_out: ended.bytes_out,
+    };
+    if let Some(metrics) = route.metrics_for(ctx.pool.as_ref()) {
+        metrics.record(&connection.listener.metrics, &finished);
+    }
+}
+
+fn write(session: &Session, ctx: &Context, ended: &Ended, out: &mut Vec<u8>) {
+    let request = session.req_header();
+    let raw = request.raw_path();
+    let mut target = raw.splitn(2, |b| *b == b'?');
+    let headers = &request.headers;
+    let bytes = |name: header::HeaderName| headers.get(name).map_or(&b""[..], |v| v.as_bytes());
+    let trace = headers.get("traceparent").map(|t| t.as_bytes());
+    let (trace_id, span_id) = trace.and_then(access_log::trace_ids).unwrap_or_default();
+    let connection = ctx.connection.as_deref();
+    let tls = connection.and_then(|c| c.tls.as_ref());
+    let attempts: SmallVec<[access_log::Attempt; 2]> = ctx.ended.iter().map(attempt).collect();
+    let notes = notes(ctx);
+    let reason = ctx.exchange.as_ref().and_then(|e| e.reason());
+    AccessRecord {
+        unix_ms: milliseconds(ctx.started_at),
+        request_id: ctx.request_id.as_bytes(),
+        trace_id,
+        span_id,
+        client_ip: ctx.origin.map(|o| o.client_ip),
+        client_port: connection.and_then(|c| c.client).map(|c| c.port()),
+        peer_ip: connection.map(|c| c.peer_ip()),
+        listener: connection.map_or("", |c| &c.config.name),
+        protocol: protocol(request.version),
+        tls_version: tls.map_or("", |t| t.version),
+        tls_cipher: tls.map_or("", |t| t.cipher),
+        sni: tls
+            .and_then(|t| t.server_name.as_deref())
+            .unwrap_or("")
+            .as_bytes(),
+        method: request.method.as_str().as_bytes(),
+        scheme: connection.map_or("", |c| c.scheme()),
+        host: match headers.get(header::HOST) {
+            Some(host) => host.as_bytes(),
+            None => request
+                .uri
+                .authority()
+                .map_or(&b""[..], |a| a.as_str().as_bytes()),
+        },
+        path: target.next().unwrap_or_default(),
+        query: target.next().unwrap_or_default(),
+        status: ended.status,
+        bytes_in: ended.bytes_in,
+        bytes_out: ended.bytes_out,
+        duration: ended.duration,
+        t_queue: ctx.queued,
+        t_connect: ctx.connect,
+        t_first_byte: ctx.first_byte,
+        t_total: Some(ended.duration),
+        route: ctx.route.as_ref().map_or("", |r| &r.name),
+        pool: ctx.pool.as_ref().map_or("", |p| &p.config.name),
+        backend: ctx.ended.last().map_or("", |e| e.backend.id()),
+        attempts: &attempts,
+        flags: &ended.flags,
+        reason: reason.unwrap_or(ended.reason),
+        user_agent: bytes(header::USER_AGENT),
+        referer: bytes(header::REFERER),
+        attributes: &notes,
+        ..AccessRecord::default()
+    }
+    .format(out);
+}
+
+fn attempt(ended: &crate::context::Ended) -> access_log::Attempt<'_> {
+    access_log::Attempt {
+        backend: ended.backend.id(),
+        outcome: ended.outcome.as_str(),
+        duration: ended.duration,
+    }
+}
+
+fn notes(ctx: &Context) -> Vec<(&str, Note<'_>)> {
+    let Some(exchange) = &ctx.exchange else {
+        return Vec::new();
+    };
+    let attributes = exchange.attributes.iter();
+    attributes
+        .map(|(name, value)| (name, note(value)))
+        .collect()
+}
+
+fn note(attribute: &Attribute) -> Note<'_> {
+    match attribute {
+        Attribute::Text(text) => Note::Text(text),
+        Attribute::Number(number) => Note::Number(*number),
+        Attribute::Flag(flag) => Note::Flag(*flag),
+    }
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "HTTP/2.0",
+        Version::HTTP_10 => "HTTP/1.0",
+        _ => "HTTP/1.1",
+    }
+}
+
+/// Milliseconds since 1970.
+pub fn milliseconds(time: SystemTime) -> u64 {
+    let since = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

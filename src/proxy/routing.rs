@@ -1,0 +1,216 @@
+//! From a request to its route: who asks, which route, which pool.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http::{StatusCode, header};
+use pingora_core::{Error, ErrorType, Result};
+use pingora_http::RequestHeader;
+use pingora_proxy::Session;
+use tidegate_filters::filter::Response;
+
+use super::{answer, filters};
+use crate::background::admin;
+use crate::config::model::{HashKey, Policy};
+use crate::context::Context;
+use crate::forwarded::{self, Origin};
+use crate::instance::Instance;
+use crate::listener::Connection;
+use crate::outcome::{self, Failure};
+use crate::route::redirect::{self, Requested};
+use crate::route::{self, Head, Path, host_name};
+use crate::snapshot::{Action, PoolHandle, Route};
+
+/// Takes the snapshot that this request will use to its end, and finds out who asks.
+pub fn identify(instance: &Instance, session: &mut Session, ctx: &mut Context) {
+    let snapshot = instance.snapshot.load_full();
+    if let Some(connection) = Connection::of(session.digest()) {
+        let headers = &session.req_header().headers;
+        let origin = Origin::find(connection, headers, &snapshot.config.trusted_proxies);
+        ctx.request_id = forwarded::request_id(headers, origin);
+        ctx.origin = Some(origin);
+        ctx.connection = Some(connection.clone());
+    }
+    ctx.upgrade = session.is_upgrade_req();
+    ctx.snapshot = Some(snapshot);
+}
+
+/// The listener's health path, and the end of the way for a connection that may ask for nothing else.
+pub fn health(instance: &Instance, session: &Session, ctx: &mut Context) -> Option<Response> {
+    let connection = ctx.connection.as_ref()?;
+    let path = connection.config.health_path.as_deref();
+    if path.is_some_and(|path| path == session.req_header().uri.path()) {
+        let readiness = admin::readiness(instance);
+        let text = readiness.body().clone();
+        return Some(Response::new(readiness.status()).text(text));
+    }
+    if connection.health_only {
+        ctx.failure = Some(outcome::HEALTH_PATH_ONLY);
+        return Some(Response::plain(StatusCode::BAD_REQUEST));
+    }
+    None
+}
+
+/// Finds the route; sets the pool where no client key is needed to choose it.
+pub fn find(session: &Session, ctx: &mut Context) -> Result<(), Failure> {
+    let snapshot = ctx.snapshot.clone().ok_or(outcome::INTERNAL)?;
+    let request = session.req_header();
+    let raw = raw_path(request)?;
+    let path = Path::parse(&raw).map_err(|_| outcome::BAD_PATH)?;
+    let head = head(request, &path, ctx);
+    let found = snapshot.routes.find(&head).ok_or(outcome::NO_ROUTE)?;
+    let route: Arc<Route> = found.value.clone();
+    let pool = choose(&route, &head);
+    let hash = pool.and_then(|pool| hash_for(pool, &head));
+    let rewritten = match &route.rewrite {
+        Some(rewrite) => {
+            let query = request.uri.query();
+            let path = route::rewrite::rewritten(rewrite, &path, found.prefix, query);
+            Some(path.map_err(|_| outcome::BAD_PATH)?)
+        }
+        None => None,
+    };
+    ctx.pool = pool.cloned();
+    ctx.hash = hash;
+    ctx.rewritten = rewritten;
+    ctx.route = Some(route);
+    check_length(session, ctx)
+}
+
+fn raw_path(request: &RequestHeader) -> Result<Cow<'_, str>, Failure> {
+    let raw = request.raw_path();
+    let raw = raw.split(|b| *b == b'?').next().unwrap_or_default();
+    if raw.starts_with(b"/") || raw == b"*" {
+        let text = std::str::from_utf8(raw).map_err(|_| outcome::BAD_PATH)?;
+        return Ok(Cow::Borrowed(text));
+    }
+    // Absolute form (RFC 9112, section 3.2.2).
+    Ok(Cow::Borrowed(request.uri.path()))
+}
+
+fn head<'a>(request: &'a RequestHeader, path: &'a Path<'a>, ctx: &'a Context) -> Head<'a> {
+    Head {
+        listener: ctx.connection.as_ref().map_or("", |c| &c.config.name),
+        host: host_name(authority(request)),
+        path,
+        query: request.uri.query(),
+        method: &request.method,
+        headers: &request.headers,
+        client: ctx
+            .origin
+            .map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |o| o.client_ip),
+    }
+}
+
+fn authority(request: &RequestHeader) -> &str {
+    let host = request.headers.get(header::HOST);
+    let host = host.and_then(|host| host.to_str().ok());
+    host.or_else(|| request.uri.authority().map(|a| a.as_str()))
+        .unwrap_or_default()
+}
+
+fn choose<'a>(route: &'a Route, head: &Head<'_>) -> Option<&'a Arc<PoolHandle>> {
+    match &route.action {
+        Action::Pool(pool) => Some(pool),
+        Action::Split(split) => split.choose(route::request_key(&split.key, head)),
+        Action::Redirect(_) | Action::Respond(_) => None,
+    }
+}
+
+fn hash_for(pool: &PoolHandle, head: &Head<'_>) -> Option<u64> {
+    match &pool.config.policy {
+        Policy::IpHash => Some(route::request_key(&HashKey::ClientIp, head)),
+        Policy::ConsistentHash { key, .. } => Some(route::request_key(key, head)),
+        _ => None,
+    }
+}
+
+/// A body that says it is too large is refused before a byte of it is read.
+fn check_length(session: &Session, ctx: &Context) -> Result<(), Failure> {
+    let limit = ctx.route.as_ref().and_then(|route| route.max_body_bytes);
+    let length = session.req_header().headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|l| l.to_str().ok()?.parse::<u64>().ok());
+    match (limit, length) {
+        (Some(limit), Some(length)) if length > limit => Err(outcome::BODY_TOO_LARGE),
+        _ => Ok(()),
+    }
+}
+
+/// Answers what needs no backend; `false` for what goes on to a pool.
+pub async fn act(session: &mut Session, ctx: &mut Context) -> Result<bool> {
+    let Some(route) = ctx.route.clone() else {
+        return answer::failure(session, ctx, outcome::INTERNAL).await;
+    };
+    let response = match &route.action {
+        Action::Pool(_) | Action::Split(_) => {
+            return match filters::pool(ctx).await {
+                Some(response) => answer::whole(session, ctx, response).await,
+                None => Ok(false),
+            };
+        }
+        Action::Respond(respond) => {
+            Response::new(respond.status).body(respond.content_type.clone(), respond.body.clone())
+        }
+        Action::Redirect(redirect) => match location(redirect, session, ctx) {
+            Ok(location) => Response::new(redirect.status).header(header::LOCATION, location),
+            Err(failure) => return answer::failure(session, ctx, failure).await,
+        },
+    };
+    let response = filters::reply(ctx, response).await;
+    answer::whole(session, ctx, response).await
+}
+
+fn location(
+    redirect: &crate::config::model::Redirect,
+    session: &Session,
+    ctx: &Context,
+) -> Result<http::HeaderValue, Failure> {
+    let request = session.req_header();
+    let authority = authority(request);
+    let connection = ctx.connection.as_ref().ok_or(outcome::INTERNAL)?;
+    let named_port = authority
+        .rsplit_once(':')
+        .and_then(|(_, port)| port.parse().ok());
+    let requested = Requested {
+        scheme: connection.scheme(),
+        host: host_name(authority),
+        port: named_port.unwrap_or(match connection.scheme() {
+            "https" => 443,
+            _ => 80,
+        }),
+        path: request.uri.path(),
+        query: request.uri.query(),
+    };
+    redirect::location(redirect, &requested).map_err(|_| outcome::BAD_HOST)
+}
+
+/// Path and headers as the route wants them for the backend.
+pub fn rewrite(request: &mut RequestHeader, ctx: &Context) -> Result<()> {
+    if let Some(rewritten) = &ctx.rewritten {
+        let uri = rewritten.parse().map_err(|_| {
+            Error::explain(ErrorType::InternalError, "the rewritten path is no URI")
+        })?;
+        request.set_uri(uri);
+    }
+    if let Some(host) = ctx
+        .pool
+        .as_ref()
+        .and_then(|p| p.config.upstream.host.as_ref())
+    {
+        request.insert_header(header::HOST, host.clone())?;
+    }
+    let Some(route) = &ctx.route else {
+        return Ok(());
+    };
+    let edits = &route.request_headers;
+    for name in &edits.remove {
+        request.remove_header(name);
+    }
+    for (name, value) in &edits.set {
+        request.insert_header(name.clone(), value.clone())?;
+    }
+    for (name, value) in &edits.add {
+        request.append_header(name.clone(), value.clone())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! Everything a match asks for beside host and path.
+
+use std::cmp::Reverse;
+
+use ipnet::IpNet;
+
+use super::head::Lazy;
+use crate::config::model::{RouteMatch, ValueMatch};
+
+/// Whether the conditions other than host and path hold.
+pub(super) fn hold(wanted: &RouteMatch, lazy: &Lazy<'_>) -> bool {
+    let head = lazy.head;
+    (wanted.listeners.is_empty() || wanted.listeners.iter().any(|name| name == head.listener))
+        && (wanted.methods.is_empty() || wanted.methods.contains(head.method))
+        && wanted.headers.iter().all(|(name, want)| {
+            head.headers
+                .get_all(name)
+                .into_iter()
+                .any(|value| value_matches(want, value.as_bytes()))
+        })
+        && wanted.query.iter().all(|(name, want)| {
+            lazy.query(name)
+                .any(|value| value_matches(want, value.as_bytes()))
+        })
+        && wanted.cookies.iter().all(|(name, want)| {
+            lazy.cookies(name)
+                .any(|value| value_matches(want, value.as_bytes()))
+        })
+        && client_matches(&wanted.client_networks, lazy)
+}
+
+fn client_matches(networks: &[IpNet], lazy: &Lazy<'_>) -> bool {
+    if networks.is_empty() {
+        return true;
+    }
+    let client = lazy.head.client.to_canonical();
+    networks.iter().any(|network| network.contains(&client))
+}
+
+fn value_matches(want: &ValueMatch, value: &[u8]) -> bool {
+    match want {
+        ValueMatch::Present => true,
+        ValueMatch::Exact(text) => value == text.as_bytes(),
+        ValueMatch::Prefix(text) => value.starts_with(text.as_bytes()),
+        ValueMatch::Regex(regex) => {
+            std::str::from_utf8(value).is_ok_and(|text| regex.is_match(text))
+        }
+    }
+}
+
+/// Sorts the more specific first: method, number of headers, of query parameters, of cookies, then client networks.
+/// The sort is stable, so what is equal here stays in file order.
+pub(super) fn rank(wanted: &RouteMatch) -> impl Ord + use<> {
+    Reverse((
+        !wanted.methods.is_empty(),
+        wanted.headers.len(),
+        wanted.query.len(),
+        wanted.cookies.len(),
+        !wanted.client_networks.is_empty(),
+    ))
+}
+
+/// Whether every request that fulfils `narrow` fulfils `wide`, host and path apart. May say no where yes is true.
+pub(super) fn covers(wide: &RouteMatch, narrow: &RouteMatch) -> bool {
+    all_in(&wide.listeners, &narrow.listeners)
+        && all_in(&wide.methods, &narrow.methods)
+        && pairs_cover(&wide.headers, &narrow.headers)
+        && pairs_cover(&wide.query, &narrow.query)
+        && pairs_cover(&wide.cookies, &narrow.cookies)
+        && networks_cover(&wide.client_networks, &narrow.client_networks)
+}
+
+/// Empty is all.
+fn all_in<T: PartialEq>(wide: &[T], narrow: &[T]) -> bool {
+    wide.is_empty() || (!narrow.is_empty() && narrow.iter().all(|item| wide.contains(item)))
+}
+
+fn networks_cover(wide: &[IpNet], narrow: &[IpNet]) -> bool {
+    let inside = |network: &IpNet| wide.iter().any(|outer| outer.contains(network));
+    wide.is_empty() || (!narrow.is_empty() && narrow.iter().all(inside))
+}
+
+fn pairs_cover<N: PartialEq>(wide: &[(N, ValueMatch)], narrow: &[(N, ValueMatch)]) -> bool {
+    wide.iter().all(|(name, outer)| {
+        narrow
+            .iter()
+            .any(|(n, inner)| n == name && value_covers(outer, inner))
+    })
+}
+
+fn value_covers(wide: &ValueMatch, narrow: &ValueMatch) -> bool {
+    match (wide, narrow) {
+        (ValueMatch::Present, _) => true,
+        (ValueMatch::Exact(a), ValueMatch::Exact(b)) => a == b,
+        (ValueMatch::Prefix(a), ValueMatch::Exact(b) | ValueMatch::Prefix(b)) => {
+            b.starts_with(a.as_str())
+        }
+        (ValueMatch::Regex(a), ValueMatch::Regex(b)) => a.as_str() == b.as_str(),
+        (ValueMatch::Regex(a), ValueMatch::Exact(b)) => a.is_match(b),
+        _ => false,
+    }
+}

@@ -1,0 +1,24 @@
+//! Which route a request takes. `RouteTable` maps a request head to an opaque value by host, path and further
+//! conditions, most specific first; `split`, `rewrite` and `redirect` are what a route may do with the request.
+//! Everything is pure and made when a configuration is loaded; a lookup takes no lock and, for a request in normal
+//! form, allocates nothing.
+
+mod conditions;
+pub mod hash;
+mod head;
+mod key;
+pub mod path;
+mod paths;
+pub mod redirect;
+pub mod rewrite;
+mod shadow;
+pub mod split;
+mod table;
+
+pub use head::{Head, host_name};
+pub use key::request_key;
+pub use path::{Path, PathError};
+pub use table::{BuildError, Match, RouteTable};
+
+#[cfg(test)]
+mod tests;

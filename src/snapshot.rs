@@ -1,0 +1,133 @@
+//! One loaded configuration at run time. Built whole, swapped whole; a request uses one to its end.
+
+mod pool;
+mod route;
+
+use std::collections::BTreeMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use tidegate_filters::Table;
+
+pub use pool::PoolHandle;
+pub use route::{Action, Route, Split};
+
+use crate::config::model::{Config, Listener, ListenerLimits, ProxyProtocol};
+use crate::observe::metrics::Metrics;
+use crate::route::{self as route_table, RouteTable};
+use crate::upstream::UpstreamError;
+
+/// What is configured now, ready to be used.
+pub struct Snapshot {
+    pub config: Arc<Config>,
+    pub routes: RouteTable<Arc<Route>>,
+    pub pools: BTreeMap<String, Arc<PoolHandle>>,
+    /// Tells configurations apart, in `/status` and metrics.
+    pub hash: String,
+    /// Seconds since 1970.
+    pub loaded_at: u64,
+}
+
+/// What a checked configuration names but turns out not to be usable.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A filter refuses its configuration.
+    #[error("{path}: {message}")]
+    Filter { path: String, message: String },
+    /// A route's path is one that no request can have.
+    #[error("{0}")]
+    Route(#[from] route_table::BuildError),
+    /// A pool's CA or socket path is unusable.
+    #[error("pools.{pool}: {source}")]
+    Upstream { pool: String, source: UpstreamError },
+}
+
+/// Builds a snapshot. Opens no socket and starts no task, so that `check` can't lie. Backends that are in `previous`,
+/// too, keep their counters, health and timers.
+pub fn build(
+    config: Config,
+    previous: Option<&Snapshot>,
+    filters: &Table,
+    metrics: &Arc<Metrics>,
+    now: Instant,
+) -> Result<Snapshot, BuildError> {
+    let mut pools = BTreeMap::new();
+    for (name, pool) in &config.pools {
+        let before = previous.and_then(|p| p.pools.get(name));
+        let cold_start = previous.is_none();
+        let handle = PoolHandle::build(pool, before, cold_start, metrics, now);
+        let handle = handle.map_err(|source| BuildError::Upstream {
+            pool: name.clone(),
+            source,
+        })?;
+        pools.insert(name.clone(), Arc::new(handle));
+    }
+    let listeners: Vec<_> = config
+        .listeners
+        .iter()
+        .map(|l| metrics.listener(&l.name))
+        .collect();
+    let mut entries = Vec::with_capacity(config.routes.len());
+    for route in &config.routes {
+        let before = previous.and_then(|p| p.route(&route.name));
+        let before = before.map(|route| &**route);
+        let built = Route::build(route, before, &pools, filters, &listeners, metrics)?;
+        entries.push((
+            route.name.as_str(),
+            route.matches.as_slice(),
+            Arc::new(built),
+        ));
+    }
+    Ok(Snapshot {
+        hash: hash(&config),
+        routes: RouteTable::build(entries)?,
+        pools,
+        loaded_at: seconds_since_epoch(),
+        config: Arc::new(config),
+    })
+}
+
+impl Snapshot {
+    /// Routes that can't match, each with the one that takes their requests.
+    pub fn shadowed_routes(&self) -> Vec<(String, String)> {
+        self.routes.shadowed()
+    }
+
+    /// In the order of the file.
+    pub fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.routes.iter().map(|(_, route)| route)
+    }
+
+    fn route(&self, name: &str) -> Option<&Arc<Route>> {
+        self.routes().find(|route| &*route.name == name)
+    }
+
+    /// The admin listener, as a listener like others.
+    pub fn admin_listener(&self) -> Vec<Listener> {
+        let address = self.config.admin.clone();
+        address
+            .map(|address| Listener {
+                name: "admin".into(),
+                address,
+                proxy_protocol: ProxyProtocol::Off,
+                tls: None,
+                health_path: None,
+                limits: ListenerLimits::default(),
+            })
+            .into_iter()
+            .collect()
+    }
+}
+
+fn hash(config: &Config) -> String {
+    let mut hasher = DefaultHasher::new();
+    format!("{config:?}").hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+fn seconds_since_epoch() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0, |d| d.as_secs())
+}

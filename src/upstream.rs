@@ -1,0 +1,130 @@
+//! From a picked backend to the peer that Pingora connects to. Everything that does not change from request to
+//! request is made when the snapshot is built.
+
+pub mod upgrade;
+
+use std::collections::hash_map::DefaultHasher;
+use std::fs;
+use std::hash::{Hash, Hasher};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use boring::x509::X509;
+use pingora_core::protocols::ALPN;
+use pingora_core::protocols::l4::socket::SocketAddr;
+use pingora_core::upstreams::peer::{HttpPeer, PeerOptions};
+
+use crate::config::model::{Address, Timeouts, Upstream, UpstreamProtocol};
+
+/// Why connections to a pool's backends can't be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// The CA bundle can't be read.
+    #[error("{}: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    /// The CA bundle holds no certificate.
+    #[error("{}: no certificate in it; write a PEM bundle", .0.display())]
+    NoCertificate(PathBuf),
+    /// A Unix socket's path is not one.
+    #[error("{}: not usable as a Unix socket path", .0.display())]
+    BadPath(PathBuf),
+}
+
+/// What all peers of one pool have in common.
+#[derive(Debug, Clone)]
+pub struct Connect {
+    options: PeerOptions,
+    server_name: String,
+    tls: bool,
+    /// Keeps pooled connections apart that differ in what Pingora's own key leaves out (the CA).
+    group: u64,
+}
+
+impl Connect {
+    /// Reads the CA bundle, if there is one.
+    pub fn new(upstream: &Upstream) -> Result<Connect, UpstreamError> {
+        let mut options = PeerOptions::new();
+        options.idle_timeout = Some(upstream.idle_timeout);
+        options.max_h2_streams = upstream.max_streams;
+        options.alpn = match upstream.protocol {
+            UpstreamProtocol::Http1 => ALPN::H1,
+            UpstreamProtocol::Http2 => ALPN::H2,
+            UpstreamProtocol::Auto => ALPN::H2H1,
+        };
+        let mut server_name = String::new();
+        if let Some(tls) = &upstream.tls {
+            server_name.clone_from(&tls.server_name);
+            options.verify_cert = tls.verify;
+            options.verify_hostname = tls.verify;
+            if let Some(path) = &tls.ca {
+                options.ca = Some(Arc::new(read_ca(path)?));
+            }
+        }
+        Ok(Connect {
+            options,
+            server_name,
+            tls: upstream.tls.is_some(),
+            group: group_of(upstream),
+        })
+    }
+
+    /// The peer of one backend, to be copied for each attempt.
+    pub fn peer(&self, address: &Address) -> Result<HttpPeer, UpstreamError> {
+        let mut peer = match address {
+            Address::Tcp(address) => HttpPeer::new(*address, self.tls, self.server_name.clone()),
+            Address::Unix(path) => {
+                let text = path
+                    .to_str()
+                    .ok_or_else(|| UpstreamError::BadPath(path.clone()))?;
+                HttpPeer::new_uds(text, self.tls, self.server_name.clone())
+                    .map_err(|_| UpstreamError::BadPath(path.clone()))?
+            }
+        };
+        peer.options = self.options.clone();
+        peer.group_key = self.group;
+        Ok(peer)
+    }
+}
+
+/// Sets one attempt's timeouts. `left` is what remains of the request's total time.
+pub fn limit(peer: &mut HttpPeer, timeouts: &Timeouts, left: Duration) {
+    let connect = timeouts.connect.min(left);
+    // A silence of the backend, before or within its response, is one timer in Pingora: the shorter one counts.
+    let mut silence = timeouts.first_byte.min(timeouts.read).min(left);
+    if let Some(per_try) = timeouts.per_try {
+        silence = silence.min(per_try);
+    }
+    peer.options.connection_timeout = Some(connect);
+    peer.options.total_connection_timeout = Some(connect);
+    peer.options.read_timeout = Some(silence);
+    peer.options.write_timeout = Some(timeouts.write.min(left));
+}
+
+/// The same address with another port: for probes.
+pub fn with_port(mut peer: HttpPeer, port: u16) -> HttpPeer {
+    if let SocketAddr::Inet(address) = &mut peer._address {
+        address.set_port(port);
+    }
+    peer
+}
+
+fn group_of(upstream: &Upstream) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    if let Some(tls) = &upstream.tls {
+        (&tls.server_name, &tls.ca, tls.verify).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+fn read_ca(path: &Path) -> Result<Box<[X509]>, UpstreamError> {
+    let pem = fs::read(path).map_err(|source| UpstreamError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    match X509::stack_from_pem(&pem) {
+        Ok(stack) if !stack.is_empty() => Ok(stack.into_boxed_slice()),
+        _ => Err(UpstreamError::NoCertificate(path.to_owned())),
+    }
+}

@@ -1,0 +1,15 @@
+//! The real process on free ports, against real sockets and real clients. Each test names what must be seen from
+//! outside; `harness` starts the process, `client` and `backend` are the two ends of it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod backend;
+mod client;
+mod harness;
+
+mod bad_input;
+mod health;
+mod listening;
+mod proxying;
+mod reload;
+mod routing;
+mod stopping;
