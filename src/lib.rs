@@ -22,6 +22,8 @@ pub mod config;
 pub mod context;
 pub mod demo_backends;
 pub mod forwarded;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod healthcheck;
 pub mod instance;
 pub mod lifecycle;

@@ -1,4 +1,5 @@
-//! The admin listener: `/healthz`, `/readyz`, `/metrics`, `/status`. Read only, never on a public address.
+//! The admin listener: `/healthz`, `/readyz`, `/metrics`, `/status`, and the switch that drains a backend. Never on a
+//! public address: it has no access control.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -11,9 +12,16 @@ use serde_json::{Value, json};
 
 use crate::instance::Instance;
 use crate::listener::ListenerStatus;
+use crate::observe::metrics::CONTENT_TYPE;
 
 /// Lists listeners; told after they exist.
 pub type ListenerList = Box<dyn Fn() -> Vec<ListenerStatus> + Send + Sync>;
+
+const USAGE: &str = "\
+GET  /healthz /readyz /metrics /status
+POST /pools/POOL/backends/ID/drain
+POST /pools/POOL/backends/ID/undrain
+";
 
 /// Answers requests to the admin listener.
 pub struct Admin {
@@ -38,19 +46,41 @@ impl Admin {
     }
 
     fn answer(&self, method: &Method, path: &str) -> Response<Vec<u8>> {
+        if *method == Method::POST {
+            return self.switch(path);
+        }
         if !matches!(*method, Method::GET | Method::HEAD) {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
+            return text(StatusCode::METHOD_NOT_ALLOWED, USAGE);
         }
         match path {
             "/healthz" | "/livez" => text(StatusCode::OK, "ok\n"),
             "/readyz" => readiness(&self.instance),
             "/metrics" => self.metrics(),
             "/status" => body(StatusCode::OK, "application/json", pretty(&self.status())),
-            "/" => text(StatusCode::OK, "/healthz /readyz /metrics /status\n"),
-            _ => text(
-                StatusCode::NOT_FOUND,
-                "try /healthz /readyz /metrics /status\n",
-            ),
+            "/" => text(StatusCode::OK, USAGE),
+            _ => text(StatusCode::NOT_FOUND, USAGE),
+        }
+    }
+
+    /// `POST /pools/POOL/backends/ID/drain` and `/undrain`. What is drained so stays it until undrained or restarted.
+    fn switch(&self, path: &str) -> Response<Vec<u8>> {
+        let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+        let ["pools", pool, "backends", backend, action] = parts[..] else {
+            return text(StatusCode::NOT_FOUND, USAGE);
+        };
+        let snapshot = self.instance.snapshot.load();
+        let Some(pool) = snapshot.pools.get(pool) else {
+            return text(StatusCode::NOT_FOUND, "no such pool; see /status\n");
+        };
+        let now = Instant::now();
+        let known = match action {
+            "drain" => pool.pool.drain(backend, now),
+            "undrain" => pool.pool.undrain(backend, now),
+            _ => return text(StatusCode::NOT_FOUND, USAGE),
+        };
+        match known {
+            true => text(StatusCode::OK, "ok\n"),
+            false => text(StatusCode::NOT_FOUND, "no such backend; see /status\n"),
         }
     }
 
@@ -61,11 +91,7 @@ impl Admin {
             pool.export(now);
         }
         let text = self.instance.metrics.render();
-        body(
-            StatusCode::OK,
-            "text/plain; version=0.0.4",
-            text.into_bytes(),
-        )
+        body(StatusCode::OK, CONTENT_TYPE, text.into_bytes())
     }
 
     fn status(&self) -> Value {

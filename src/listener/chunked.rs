@@ -104,7 +104,8 @@ impl ChunkScanner {
             }
             (State::DataCr | State::DataLf, _) => return Err(Refusal::ChunkEndMissing),
             (State::Trailer, _) if self.trailer.step(byte)? => State::Done,
-            (state, _) => state,
+            (State::Trailer, _) => State::Trailer,
+            (State::Data | State::Done, _) => self.state,
         };
         Ok(())
     }

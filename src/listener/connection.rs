@@ -31,6 +31,7 @@ pub struct Connection {
     pub health_only: bool,
     labels: OnceLock<Labels>,
     upgraded: AtomicBool,
+    cut: AtomicBool,
     requests: AtomicU32,
 }
 
@@ -72,6 +73,7 @@ impl Connection {
             health_only: false,
             labels: OnceLock::new(),
             upgraded: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
             requests: AtomicU32::new(0),
         }
     }
@@ -109,6 +111,16 @@ impl Connection {
     /// Whether a 101 was sent.
     pub fn is_upgraded(&self) -> bool {
         self.upgraded.load(Ordering::Acquire)
+    }
+
+    /// The HTTP/1 request's total time is over: reading fails from now on, so that it ends.
+    pub(super) fn cut(&self) {
+        self.cut.store(true, Ordering::Release);
+    }
+
+    /// Whether the HTTP/1 request ran out of its total time.
+    pub fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
     }
 
     /// Counts one more HTTP/1 request.

@@ -228,6 +228,9 @@ impl<S: IO> AsyncRead for Guard<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.connection.is_cut() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         match &this.reading {
             Reading::Length(0) if this.connection.is_upgraded() => this.poll_fill(cx, buf),
             Reading::Length(0) => this.poll_end(cx),

@@ -188,10 +188,7 @@ impl FrameScanner {
         self.remaining = u32::from_be_bytes([0, high, middle, low]) as usize;
         let kind = FrameKind::from_byte(kind);
         self.kind = Some(kind);
-        if matches!(
-            kind,
-            FrameKind::Headers | FrameKind::PushPromise | FrameKind::Continuation
-        ) {
+        if matches!(kind, FrameKind::Headers | FrameKind::PushPromise) {
             self.in_block = flags & END_HEADERS == 0;
         }
         let flood =
@@ -201,9 +198,13 @@ impl FrameScanner {
     }
 
     fn end_frame(&mut self) {
-        if self.remaining == 0 {
-            (self.kind, self.filled) = (None, 0);
+        if self.remaining > 0 {
+            return;
         }
+        if self.kind == Some(FrameKind::Continuation) && self.header[4] & END_HEADERS != 0 {
+            self.in_block = false;
+        }
+        (self.kind, self.filled) = (None, 0);
     }
 }
 

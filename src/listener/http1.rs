@@ -17,7 +17,7 @@ use tokio::io::ReadBuf;
 
 use super::guard::Guard;
 use super::head::{HeadFacts, HeadLimits, HeadScanner, Progress, Refusal};
-use super::{http2, refuse};
+use super::{deadline, http2, refuse};
 use crate::observe::metrics::SlowPhase;
 
 /// Most heads fit in one read of this size.
@@ -77,12 +77,18 @@ where
     S: IO + 'static,
     A: HttpServerApp + Send + Sync + 'static,
 {
-    guard.connection().count_request();
+    let connection = guard.connection().clone();
+    connection.count_request();
     let stream: Stream = guard;
     let mut session = ServerSession::new_http1(stream);
     // Pingora parses the head from here and asks the stream only for the body.
     session.set_pipelined_prefix(head);
-    let reused = app.process_new_http(session, shutdown).await?;
+    let request = app.process_new_http(session, shutdown);
+    let reused = deadline::bound(request, Duration::ZERO, || {
+        connection.cut();
+        true
+    })
+    .await?;
     reused.consume().0.into_any().downcast().ok()
 }
 

@@ -1,6 +1,7 @@
 //! HTTP/2 connections: Pingora drives h2, we set its bounds and hand every stream to the proxy.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
@@ -9,12 +10,16 @@ use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora_core::protocols::{IO, Stream};
 use pingora_core::server::ShutdownWatch;
 
+use super::deadline;
 use super::guard::Guard;
 use crate::config::model::ListenerLimits;
 
 /// Receive windows, in bytes: h2's default of 64 KiB holds uploads to 64 KiB a round trip.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+
+/// How long past its deadline a stream is let be: a backend that is silent is answered for with a clean 504 by then.
+const GRACE: Duration = Duration::from_millis(250);
 
 /// The proxy, with the HTTP/2 options of one connection's listener.
 struct Http2<A> {
@@ -60,7 +65,12 @@ where
         session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        self.app.process_new_http(session, shutdown).await
+        let request = self.app.process_new_http(session, shutdown);
+        deadline::bound(request, GRACE, || {
+            log::warn!("a stream was reset: its total time was over before its response head");
+            false
+        })
+        .await
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {

@@ -5,21 +5,24 @@
 //! `HttpServerApp`.
 
 mod bind;
-mod chunked;
+pub(crate) mod chunked;
 mod connection;
+pub mod deadline;
 mod frame_watch;
 mod guard;
-mod h2_frames;
-mod head;
+pub(crate) mod h2_frames;
+pub(crate) mod head;
 mod http1;
 mod http2;
 mod listening;
 mod open;
 mod proxy_header;
-mod proxy_protocol;
+pub(crate) mod proxy_protocol;
 mod refusal;
 mod refuse;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod write_buffer;
 

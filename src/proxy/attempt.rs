@@ -11,6 +11,7 @@ use pingora_proxy::Session;
 use crate::background::probe::DRAIN_HEADER;
 use crate::config::model::Timeouts;
 use crate::context::{Attempt, Context, Ended};
+use crate::listener::deadline;
 use crate::observe::metrics::{DenyReason, RetryReason, ShedReason};
 use crate::outcome::{self, Failure, Outcome};
 use crate::pool::{self, Pick, Picked, Refused, backoff};
@@ -206,6 +207,7 @@ pub fn answered(session: &Session, response: &mut ResponseHeader, ctx: &mut Cont
         error.set_retry(true);
         return Err(error);
     }
+    deadline::disarm();
     record(ctx, outcome, drain);
     Ok(())
 }
@@ -244,7 +246,11 @@ pub fn failed(
     if ctx.attempt.is_none() {
         return error;
     }
-    let outcome = outcome::of_attempt(&error, connecting);
+    let mut outcome = outcome::of_attempt(&error, connecting);
+    if ctx.connection.as_ref().is_some_and(|c| c.is_cut()) {
+        outcome = Outcome::Timeout;
+        ctx.failure = Some(outcome::TOTAL_TIMEOUT);
+    }
     let last_resort = ctx
         .attempt
         .as_ref()

@@ -15,7 +15,7 @@ use crate::config::model::{HashKey, Policy};
 use crate::context::Context;
 use crate::forwarded::{self, Origin};
 use crate::instance::Instance;
-use crate::listener::Connection;
+use crate::listener::{Connection, deadline};
 use crate::outcome::{self, Failure};
 use crate::route::redirect::{self, Requested};
 use crate::route::{self, Head, Path, host_name};
@@ -70,6 +70,10 @@ pub fn find(session: &Session, ctx: &mut Context) -> Result<(), Failure> {
         }
         None => None,
     };
+    if let Some(pool) = pool {
+        let total = route.timeouts.total.unwrap_or(pool.config.timeouts.total);
+        deadline::arm(ctx.started + total);
+    }
     ctx.pool = pool.cloned();
     ctx.hash = hash;
     ctx.rewritten = rewritten;

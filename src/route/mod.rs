@@ -10,6 +10,7 @@ mod key;
 pub mod path;
 mod paths;
 pub mod redirect;
+mod regexes;
 pub mod rewrite;
 mod shadow;
 pub mod split;

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use super::conditions;
 use super::path::{PathError, normalise};
+use super::regexes::Regexes;
 use crate::config::model::{PathMatch, RouteMatch};
 
 /// One match of one route.
@@ -32,7 +33,7 @@ pub(super) struct PathTable {
     raw: HashMap<Box<str>, Bucket>,
     /// Lengths that occur, longest first, segments before raw ones.
     lengths: Vec<(Reverse<usize>, PrefixKind)>,
-    regex: Bucket,
+    regex: Regexes,
     any: Bucket,
 }
 
@@ -41,7 +42,7 @@ impl PathTable {
     pub(super) fn insert(&mut self, entry: Entry) -> Result<(), PathError> {
         let bucket = match &entry.wanted.path {
             None => &mut self.any,
-            Some(PathMatch::Regex(_)) => &mut self.regex,
+            Some(PathMatch::Regex(_)) => &mut self.regex.entries,
             Some(PathMatch::Exact(path)) => self.exact.entry(normalise(path)?.into()).or_default(),
             Some(PathMatch::Prefix(path)) => match normalise(path)?.trim_end_matches('/') {
                 "" => &mut self.any,
@@ -69,6 +70,7 @@ impl PathTable {
         self.lengths.dedup();
         self.each_bucket_mut()
             .for_each(|bucket| bucket.sort_by_key(|entry| conditions::rank(&entry.wanted)));
+        self.regex.prepare();
     }
 
     /// The first entry that takes this normal path and that `accept` agrees to, with the prefix that matched.
@@ -90,15 +92,8 @@ impl PathTable {
                 return Some((&bucket[at], prefix));
             }
         }
-        let by_regex = |entry: &&Entry| {
-            matches!(&entry.wanted.path, Some(PathMatch::Regex(regex)) if regex.is_match(path))
-                && accept(entry)
-        };
-        let rest = self
-            .regex
-            .iter()
-            .find(by_regex)
-            .or_else(|| self.any.iter().find(|entry| accept(entry)));
+        let rest = self.regex.find(path, &accept);
+        let rest = rest.or_else(|| self.any.iter().find(|entry| accept(entry)));
         rest.map(|entry| (entry, ""))
     }
 
@@ -118,13 +113,13 @@ impl PathTable {
         let maps = [&self.exact, &self.segment, &self.raw];
         maps.into_iter()
             .flat_map(HashMap::values)
-            .chain([&self.regex, &self.any])
+            .chain([&self.regex.entries, &self.any])
     }
 
     fn each_bucket_mut(&mut self) -> impl Iterator<Item = &mut Bucket> {
         let maps = [&mut self.exact, &mut self.segment, &mut self.raw];
         maps.into_iter()
             .flat_map(HashMap::values_mut)
-            .chain([&mut self.regex, &mut self.any])
+            .chain([&mut self.regex.entries, &mut self.any])
     }
 }

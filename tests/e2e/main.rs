@@ -11,5 +11,6 @@ mod health;
 mod listening;
 mod proxying;
 mod reload;
+mod resilience;
 mod routing;
 mod stopping;

@@ -182,16 +182,19 @@ fn yes() -> bool {
 pub struct Timeouts {
     /// TCP and TLS handshake.
     pub connect: Timeout,
-    /// From the request sent to the first byte of the response.
+    /// Longest silence before the first byte of the response. It and `read` are one timer in the platform, started anew
+    /// by every read: the shorter of the two bounds each silence of a backend.
     pub first_byte: Timeout,
-    /// Between two reads of a response.
+    /// Longest silence between two pieces of a response; see `first_byte`. Event streams need it longer than the pause
+    /// between two events.
     pub read: Timeout,
     /// One write of a request.
     pub write: Timeout,
     /// One attempt, from the choice of a backend to the response's head; default: only `total` bounds it. With retries,
     /// it leaves time for the next attempt.
     pub per_try: Option<Timeout>,
-    /// All attempts together, up to the response's head. What comes after and upgraded connections are not cut by it.
+    /// All attempts together, up to the response's head: then 504 (an HTTP/2 stream whose backend sends its head too slowly
+    /// is reset). What comes after the head and upgraded connections are not cut by it.
     pub total: Timeout,
 }
 
@@ -199,7 +202,7 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect: timeout(1_000),
-            first_byte: timeout(15_000),
+            first_byte: timeout(30_000),
             read: timeout(30_000),
             write: timeout(30_000),
             per_try: None,

@@ -126,6 +126,6 @@ fn refuses_what_is_no_http_with_its_first_bytes() {
     assert_eq!(scan("\0"), Progress::Refuse(Refusal::Nul));
     assert_eq!(
         scan("PRI * HTTP/2.0\r\n"),
-        Progress::Refuse(Refusal::TargetBad)
+        Progress::Refuse(Refusal::VersionUnsupported)
     );
 }

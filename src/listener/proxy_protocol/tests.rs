@@ -164,8 +164,7 @@ fn a_right_checksum_passes_and_a_changed_byte_does_not() {
 proptest! {
     #[test]
     fn what_was_written_is_read(from: SocketAddr, to: SocketAddr, rest in prop::collection::vec(any::<u8>(), 0..9)) {
-        let same_family = from.is_ipv4() == to.is_ipv4();
-        prop_assume!(same_family);
+        let to = if from.is_ipv4() == to.is_ipv4() { to } else { from };
         let bytes = encode_v2(Some((from, to)), &[4, 0, 0]);
         let Parsed::Header(read) = parse(&[bytes.clone(), rest].concat()) else { return Err(TestCaseError::fail("no header")) };
         prop_assert_eq!(read.consumed, bytes.len());

@@ -1,0 +1,94 @@
+//! What the fuzz targets call, and the replay of their corpora: each function gives the bytes to one parser of
+//! untrusted input, in one piece and byte by byte, and fails when the two differ or a promise is broken.
+
+use std::time::Instant;
+
+use crate::listener::chunked::ChunkScanner;
+use crate::listener::h2_frames::{FloodBudget, FrameScanner, Verdict};
+use crate::listener::head::{HeadLimits, HeadScanner, Progress};
+use crate::listener::proxy_protocol::{Parsed, parse};
+use crate::route::{host_name, path};
+
+const LIMITS: HeadLimits = HeadLimits {
+    max_header_bytes: 4096,
+    max_headers: 16,
+    max_uri_bytes: 1024,
+};
+
+/// A request head.
+pub fn head(data: &[u8]) {
+    let whole = HeadScanner::new(LIMITS).feed(data);
+    let mut scanner = HeadScanner::new(LIMITS);
+    let pieces = (0..=data.len()).map(|end| scanner.feed(&data[..end]));
+    let split = pieces
+        .into_iter()
+        .find(|progress| *progress != Progress::NeedMore);
+    assert_eq!(whole, split.unwrap_or(Progress::NeedMore));
+    if let Progress::Complete(facts) = whole {
+        assert!(facts.len <= data.len() && data[..facts.len].ends_with(b"\r\n\r\n"));
+    }
+}
+
+/// A chunked body.
+pub fn chunked(data: &[u8]) {
+    let whole = ChunkScanner::new()
+        .feed(data)
+        .map(|progress| progress.done_at);
+    let mut scanner = ChunkScanner::new();
+    let mut split = Ok(None);
+    for (at, byte) in data.iter().enumerate() {
+        split = scanner
+            .feed(std::slice::from_ref(byte))
+            .map(|progress| progress.done_at.map(|taken| at + taken));
+        if split != Ok(None) {
+            break;
+        }
+    }
+    assert_eq!(whole, split);
+}
+
+/// A PROXY header.
+pub fn proxy_protocol(data: &[u8]) {
+    let whole = parse(data);
+    let pieces = (0..=data.len()).map(|end| parse(&data[..end]));
+    let split = pieces
+        .into_iter()
+        .find(|parsed| *parsed != Parsed::NeedMore);
+    assert_eq!(whole, split.unwrap_or(Parsed::NeedMore));
+    if let Parsed::Header(header) = whole {
+        assert!(header.consumed <= data.len());
+        assert_eq!(header.source.is_some(), header.destination.is_some());
+    }
+}
+
+/// The client's side of an HTTP/2 connection.
+pub fn h2_frames(data: &[u8]) {
+    let now = Instant::now();
+    let (mut whole, mut split) = (
+        FrameScanner::new(FloodBudget::default(), now),
+        FrameScanner::new(FloodBudget::default(), now),
+    );
+    let verdict = whole.feed(data, now);
+    let verdicts = data.chunks(1).map(|byte| split.feed(byte, now));
+    let other = verdicts.into_iter().find(|verdict| *verdict != Verdict::Ok);
+    assert_eq!(verdict, other.unwrap_or(Verdict::Ok));
+    if verdict == Verdict::Ok {
+        assert_eq!(whole.phase(), split.phase());
+    }
+}
+
+/// The path of a request, and its authority.
+pub fn path(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    assert!(text.starts_with(host_name(text)));
+    if let Ok(normal) = path::normalise(text) {
+        assert!(normal == "*" || normal.starts_with('/'));
+        assert!(!normal.contains("//") && !normal.split('/').any(|segment| segment == ".."));
+        assert!(path::normalise(&normal).is_ok_and(|again| again == normal));
+    }
+}
+
+#[cfg(test)]
+mod tests;
