@@ -182,3 +182,11 @@ async fn check_names_every_problem_at_its_place() {
     let schema: serde_json::Value = serde_json::from_slice(&schema.stdout).unwrap();
     assert!(schema["properties"]["listeners"].is_object());
 }
+
+#[tokio::test]
+async fn the_reference_in_the_repository_is_the_one_of_this_build() {
+    let told = run(&["reference"]).await.stdout;
+    let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/reference.md");
+    let kept = std::fs::read(kept).unwrap();
+    assert!(told == kept, "run: tidegate reference > conf/reference.md");
+}

@@ -42,7 +42,7 @@ pub struct Config {
     /// does not change it.
     #[schemars(range(min = 1, max = 1024))]
     pub threads: Option<u32>,
-    /// Networks whose `X-Forwarded-*`, `X-Request-ID` and `traceparent` headers are believed; from all others they are
+    /// Networks whose `X-Forwarded-*` and `X-Request-ID` headers are believed; from all others they are
     /// replaced. List what stands in front, such as a CDN, never the whole internet.
     #[serde(default)]
     pub trusted_proxies: Vec<Cidr>,
