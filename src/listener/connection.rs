@@ -78,16 +78,15 @@ impl Connection {
         }
     }
 
-    /// The client's address; unspecified on a Unix socket.
+    /// The client's address. A Unix socket's peer is on this machine: it counts as 127.0.0.1, also for
+    /// `trusted_proxies`.
     pub fn client_ip(&self) -> IpAddr {
-        self.client
-            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |a| a.ip().to_canonical())
+        ip_of(self.client)
     }
 
-    /// The address at the other end of the socket; unspecified on a Unix socket.
+    /// The address at the other end of the socket; see [`Connection::client_ip`].
     pub fn peer_ip(&self) -> IpAddr {
-        self.peer
-            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |a| a.ip().to_canonical())
+        ip_of(self.peer)
     }
 
     /// What headers to backends say of it.
@@ -147,6 +146,10 @@ impl Connection {
         let user_data = digest?.proxy_digest.as_ref()?.user_data.as_ref()?;
         user_data.downcast_ref::<Arc<Connection>>()
     }
+}
+
+fn ip_of(address: Option<SocketAddr>) -> IpAddr {
+    address.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |a| a.ip().to_canonical())
 }
 
 fn header_value(text: &str) -> HeaderValue {

@@ -84,6 +84,9 @@ async fn read_header(
             Parsed::Header(header) => {
                 // LOCAL and UNKNOWN carry no source: the socket's peer is the client.
                 connection.client = header.source.or(connection.peer);
+                if let Some(destination) = header.destination {
+                    connection.local_port = destination.port();
+                }
                 socket.unread(bytes.split_off(header.consumed));
                 return Ok(true);
             }

@@ -296,7 +296,10 @@ fn may_try_another(ctx: &mut Context, pool: &PoolHandle) -> bool {
 
 /// Something was sent: only what may be done twice, and only while the body can be sent again.
 fn may_retry(session: &Session, ctx: &mut Context, pool: &PoolHandle) -> bool {
-    let repeatable = session.req_header().method.is_idempotent()
+    let request = session.req_header();
+    let repeatable = request.method.is_idempotent()
+        // What a proxy in front retries already is not multiplied here.
+        && !request.headers.contains_key(RETRY_HEADER)
         && !session.as_ref().retry_buffer_truncated()
         && session.response_written().is_none()
         && !ctx.upgrade;

@@ -120,7 +120,9 @@ async fn proxy_protocol_v1_and_v2_set_the_client() {
         assert_eq!(line["client_ip"], client);
         assert_eq!(line["peer_ip"], "127.0.0.1");
     }
-    assert!(backend.seen()[0].contains("203.0.113.9"));
+    let seen = backend.seen()[0].to_lowercase();
+    assert!(seen.contains("x-forwarded-for: 203.0.113.9\r\n"), "{seen}");
+    assert!(seen.contains("x-forwarded-port: 80\r\n"), "{seen}");
     // Without the header, and with a broken one: closed without an answer.
     assert_eq!(raw(address, get).await, "");
     assert_eq!(

@@ -9,6 +9,7 @@ mod harness;
 mod bad_input;
 mod health;
 mod listening;
+mod probes;
 mod proxying;
 mod reload;
 mod resilience;
