@@ -12,6 +12,7 @@ use crate::listener::Connection;
 use crate::outcome::{Failure, Outcome};
 use crate::pool::{Picked, RetryPermit};
 use crate::snapshot::{PoolHandle, Route, Snapshot};
+use crate::sticky::Decision;
 
 /// Pingora's `CTX`: one per request.
 pub struct Context {
@@ -27,6 +28,8 @@ pub struct Context {
     pub rewritten: Option<String>,
     /// What the pool's policy hashes.
     pub hash: Option<u64>,
+    /// What the client's sticky session is worth; made with the first pick.
+    pub sticky: Option<Decision>,
     /// Only where the route has filters.
     pub exchange: Option<Box<Exchange>>,
     /// The attempt under way.
@@ -74,6 +77,7 @@ impl Default for Context {
             pool: None,
             rewritten: None,
             hash: None,
+            sticky: None,
             exchange: None,
             attempt: None,
             ended: SmallVec::new(),

@@ -34,6 +34,7 @@ pub mod pool;
 pub mod proxy;
 pub mod route;
 pub mod snapshot;
+pub mod sticky;
 pub mod upstream;
 
 #[cfg(test)]

@@ -72,6 +72,9 @@ pub const QUEUE_FULL: Failure = failure(503, "UO", "queue_full");
 /// No place came free in time.
 pub const QUEUE_TIMEOUT: Failure = failure(503, "UO", "queue_timeout");
 
+/// `strict`: the client's own backend is not to be had.
+pub const STICKY_STRICT: Failure = failure(503, "UH", "sticky_backend_unavailable");
+
 /// A filter answered in the middle of a request.
 pub const fn by_filter(status: u16) -> Failure {
     failure(status, "", "filter")

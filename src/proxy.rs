@@ -6,6 +6,7 @@ mod filters;
 mod finish;
 mod refused;
 mod routing;
+mod stickiness;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,6 +111,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut Context,
     ) -> Result<()> {
         routing::rewrite(request, ctx)?;
+        stickiness::strip(request, ctx)?;
         if let (Some(connection), Some(origin)) = (&ctx.connection, ctx.origin) {
             forwarded::tell_backend(request, connection, origin)?;
         }
@@ -142,6 +144,7 @@ impl ProxyHttp for Proxy {
         if response.status.is_informational() {
             return Ok(());
         }
+        stickiness::tell_client(response, ctx)?;
         answer::edit_head(session, response, ctx)?;
         filters::response(session, response, ctx).await
     }

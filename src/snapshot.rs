@@ -2,22 +2,26 @@
 
 mod pool;
 mod route;
+mod sticky_keys;
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use tidegate_filters::Table;
 
 pub use pool::PoolHandle;
 pub use route::{Action, Route, Split};
+pub use sticky_keys::unix_seconds;
 
 use crate::config::model::{Config, Listener, ListenerLimits, ProxyProtocol};
 use crate::observe::metrics::Metrics;
 use crate::route::{self as route_table, RouteTable};
+use crate::sticky::KeyError;
 use crate::upstream::UpstreamError;
+use sticky_keys::StickyKeys;
 
 /// What is configured now, ready to be used.
 pub struct Snapshot {
@@ -39,6 +43,9 @@ pub enum BuildError {
     /// A route's path is one that no request can have.
     #[error("{0}")]
     Route(#[from] route_table::BuildError),
+    /// No keys for sticky sessions can be made.
+    #[error("sticky: {0}")]
+    Keys(#[from] KeyError),
     /// A pool's CA or socket path is unusable.
     #[error("pools.{pool}: {source}")]
     Upstream { pool: String, source: UpstreamError },
@@ -53,11 +60,13 @@ pub fn build(
     metrics: &Arc<Metrics>,
     now: Instant,
 ) -> Result<Snapshot, BuildError> {
+    let keys = StickyKeys::derive(&config.cluster, &config.pools)?;
     let mut pools = BTreeMap::new();
     for (name, pool) in &config.pools {
         let before = previous.and_then(|p| p.pools.get(name));
         let cold_start = previous.is_none();
-        let handle = PoolHandle::build(pool, before, cold_start, metrics, now);
+        let keys = pool.sticky.as_ref().and_then(|sticky| keys.of(sticky));
+        let handle = PoolHandle::build(pool, before, cold_start, keys, metrics, now);
         let handle = handle.map_err(|source| BuildError::Upstream {
             pool: name.clone(),
             source,
@@ -84,7 +93,7 @@ pub fn build(
         hash: hash(&config),
         routes: RouteTable::build(entries)?,
         pools,
-        loaded_at: seconds_since_epoch(),
+        loaded_at: unix_seconds(),
         config: Arc::new(config),
     })
 }
@@ -125,9 +134,4 @@ fn hash(config: &Config) -> String {
     let mut hasher = DefaultHasher::new();
     format!("{config:?}").hash(&mut hasher);
     format!("{:016x}", hasher.finish())
-}
-
-fn seconds_since_epoch() -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    now.map_or(0, |d| d.as_secs())
 }

@@ -33,24 +33,33 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "pool",
             "route",
             "snapshot",
+            "sticky",
             "upstream",
         ],
     ),
     (
         "context",
-        &["forwarded", "listener", "outcome", "pool", "snapshot"],
+        &[
+            "forwarded",
+            "listener",
+            "outcome",
+            "pool",
+            "snapshot",
+            "sticky",
+        ],
     ),
     (
         "snapshot",
-        &["config", "observe", "pool", "route", "upstream"],
+        &["config", "observe", "pool", "route", "sticky", "upstream"],
     ),
     ("route", &["config"]),
     ("forwarded", &["listener"]),
     ("pool", &["config", "outcome"]),
+    ("sticky", &["config", "pool"]),
     ("upstream", &["config"]),
     ("outcome", &["observe", "pool"]),
     ("listener", &["config", "observe"]),
-    ("observe", &["listener", "pool"]),
+    ("observe", &["listener", "pool", "sticky"]),
     (
         "background",
         &[
@@ -64,7 +73,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("lifecycle", &["config"]),
     ("demo_backends", &[]),
     ("healthcheck", &[]),
-    ("fuzzing", &["listener", "route"]),
+    ("fuzzing", &["config", "listener", "route", "sticky"]),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -78,7 +78,7 @@ async fn upkeep(instance: Arc<Instance>) {
         tick.tick().await;
         let now = Instant::now();
         for pool in instance.snapshot.load().pools.values() {
-            pool.pool.tick(now);
+            pool.tick(now);
         }
     }
 }

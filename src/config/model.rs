@@ -6,6 +6,8 @@
     reason = "a field that is one key of the file is documented there, in raw/"
 )]
 
+mod sticky;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,6 +16,8 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 use regex::Regex;
+
+pub use self::sticky::{Carrier, Cluster, OnOverload, SameSite, Secret, Sticky, StickyCookie};
 
 /// One configuration file, checked as a whole.
 #[derive(Debug, Clone)]
@@ -27,6 +31,7 @@ pub struct Config {
     /// Peers whose `X-Forwarded-*`, `X-Request-ID` and `traceparent` are believed. Empty by default.
     pub trusted_proxies: Vec<IpNet>,
     pub drain: Drain,
+    pub cluster: Cluster,
     pub log: Log,
     /// Worker threads of the data path. Default: the number of CPUs this process may use. Fixed at start.
     pub threads: usize,
@@ -254,6 +259,8 @@ pub struct Pool {
     pub failover: Failover,
     /// How long a backend that is taken out keeps what it has.
     pub drain_timeout: Duration,
+    /// `None`: clients have no backend of their own.
+    pub sticky: Option<Sticky>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

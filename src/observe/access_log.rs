@@ -69,6 +69,8 @@ pub struct AccessRecord<'a> {
     pub pool: &'a str,
     /// Id of the backend that answered, or of the last one tried.
     pub backend: &'a str,
+    /// What became of the client's sticky session, as in `tidegate_sticky_total`.
+    pub sticky: &'a str,
     /// In the order they were made.
     pub attempts: &'a [Attempt<'a>],
     /// Why the response is what it is, as letters: `UF`, `UH`, `UT`, `DC`.
@@ -165,6 +167,7 @@ impl AccessRecord<'_> {
         line.string_if_any("route", self.route.as_bytes());
         line.string_if_any("pool", self.pool.as_bytes());
         line.string_if_any("backend", self.backend.as_bytes());
+        line.string_if_any("sticky", self.sticky.as_bytes());
         self.attempts(line);
         self.flags(line);
         line.string_if_any("reason", self.reason.as_bytes());

@@ -62,6 +62,7 @@ pub fn settings(policy: Policy, n: usize) -> Pool {
             zone: None,
         },
         drain_timeout: 30 * second,
+        sticky: None,
     }
 }
 

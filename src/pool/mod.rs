@@ -11,7 +11,7 @@ mod candidates;
 mod events;
 mod failover;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 pub mod hash;
 mod health;
 mod histogram;
@@ -90,6 +90,21 @@ impl Pool {
     /// The backend with this id. Walks the list: not for the request path.
     pub fn backend(&self, id: &str) -> Option<&Arc<Backend>> {
         self.backends().find(|backend| backend.id() == id)
+    }
+
+    /// Attempts in flight on all backends.
+    pub fn in_flight(&self) -> u32 {
+        self.load.in_flight()
+    }
+
+    /// Those that get new requests now, each with its fair part (0 to 1) of them. Walks the lists: not for every request.
+    pub fn for_each_serving(&self, mut see: impl FnMut(&Arc<Backend>, f64)) {
+        for list in &self.view.load().lists {
+            let each = f64::from(list.share) / 1e6 / list.total_weight().max(1) as f64;
+            list.members()
+                .iter()
+                .for_each(|one| see(&one.backend, each * f64::from(one.weight)));
+        }
     }
 
     /// The operator's drain: no new requests, those in flight go on. False when there is no such backend.

@@ -10,7 +10,8 @@ use tidegate_filters::filter::Response;
 use super::filters;
 use crate::context::Context;
 use crate::forwarded::X_REQUEST_ID;
-use crate::outcome::Failure;
+use crate::outcome::{self, Failure};
+use crate::sticky::STRICT_RETRY_AFTER;
 
 /// How long a client may wait before it tries again, in seconds, where that makes sense.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
@@ -56,10 +57,13 @@ fn response_to(failure: Failure) -> Response {
     let status = StatusCode::from_u16(failure.status).unwrap_or(StatusCode::BAD_GATEWAY);
     let response =
         Response::plain(status).header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        return response.header(header::RETRY_AFTER, RETRY_AFTER);
+    match failure {
+        outcome::STICKY_STRICT => {
+            response.header(header::RETRY_AFTER, HeaderValue::from(STRICT_RETRY_AFTER))
+        }
+        Failure { status: 503, .. } => response.header(header::RETRY_AFTER, RETRY_AFTER),
+        _ => response,
     }
-    response
 }
 
 fn forbids_body(status: StatusCode) -> bool {

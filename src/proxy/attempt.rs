@@ -3,10 +3,13 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
+
+use super::stickiness::{self, Missing};
 
 use crate::background::probe::DRAIN_HEADER;
 use crate::config::model::Timeouts;
@@ -64,33 +67,40 @@ fn fail<T>(ctx: &mut Context, failure: Failure) -> Result<T> {
 /// A place on a backend, at once or after waiting for one in the pool's queue.
 async fn place(pool: &PoolHandle, session: &Session, ctx: &mut Context) -> Result<Picked, Failure> {
     let tried = ctx.tried();
+    let head = session.req_header();
     let mut request = Pick {
         hash: ctx.hash,
         exclude: &tried,
-        idempotent: session.req_header().method.is_idempotent(),
+        idempotent: head.method.is_idempotent(),
         queued: false,
     };
-    match pool.pool.pick(&request, Instant::now()) {
+    match stickiness::pick(pool, &head.headers, ctx, &request, Instant::now()) {
         Ok(picked) => Ok(picked),
-        Err(Refused::Overloaded { .. }) if pool.config.limits.queue > 0 => {
+        Err(Missing::Refused(Refused::Overloaded { .. })) if pool.config.limits.queue > 0 => {
             request.queued = true;
             let began = Instant::now();
-            let placed = queue(pool, &request, began).await;
+            let placed = queue(pool, &head.headers, ctx, &request, began).await;
             ctx.queued = Some(began.elapsed());
             pool.metrics.queue_wait.observe(began.elapsed());
             placed
         }
-        Err(refused) => {
-            pool.metrics.shed.inc(match refused {
-                Refused::Overloaded { .. } => ShedReason::MaxInFlight,
+        Err(missing) => {
+            pool.metrics.shed.inc(match missing {
+                Missing::Refused(Refused::Overloaded { .. }) => ShedReason::MaxInFlight,
                 _ => ShedReason::NoBackend,
             });
-            Err(outcome::refused(refused))
+            Err(missing.into())
         }
     }
 }
 
-async fn queue(pool: &PoolHandle, request: &Pick<'_>, began: Instant) -> Result<Picked, Failure> {
+async fn queue(
+    pool: &PoolHandle,
+    headers: &HeaderMap,
+    ctx: &mut Context,
+    request: &Pick<'_>,
+    began: Instant,
+) -> Result<Picked, Failure> {
     let Some(waiter) = pool.pool.join_queue() else {
         pool.metrics.shed.inc(ShedReason::QueueFull);
         return Err(outcome::QUEUE_FULL);
@@ -104,9 +114,9 @@ async fn queue(pool: &PoolHandle, request: &Pick<'_>, began: Instant) -> Result<
             pool.metrics.shed.inc(ShedReason::QueueTimeout);
             return Err(outcome::QUEUE_TIMEOUT);
         }
-        match pool.pool.pick(request, Instant::now()) {
-            Err(Refused::Overloaded { .. }) => {}
-            other => return other.map_err(outcome::refused),
+        match stickiness::pick(pool, headers, ctx, request, Instant::now()) {
+            Err(Missing::Refused(Refused::Overloaded { .. })) => {}
+            other => return other.map_err(Failure::from),
         }
     }
 }

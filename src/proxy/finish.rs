@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use http::{StatusCode, Version, header};
+use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use smallvec::SmallVec;
 use tidegate_filters::filter::{Attribute, Finished};
@@ -91,6 +92,9 @@ fn count(ctx: &Context, session: &Session, ended: &Ended) {
     if let Some(metrics) = route.metrics_for(ctx.pool.as_ref()) {
         metrics.record(&connection.listener.metrics, &finished);
     }
+    if let (Some(pool), Some(decision)) = (&ctx.pool, &ctx.sticky) {
+        pool.metrics.sticky.inc(decision.result);
+    }
 }
 
 fn write(session: &Session, ctx: &Context, ended: &Ended, out: &mut Vec<u8>) {
@@ -124,13 +128,7 @@ fn write(session: &Session, ctx: &Context, ended: &Ended, out: &mut Vec<u8>) {
             .as_bytes(),
         method: request.method.as_str().as_bytes(),
         scheme: connection.map_or("", |c| c.scheme()),
-        host: match headers.get(header::HOST) {
-            Some(host) => host.as_bytes(),
-            None => request
-                .uri
-                .authority()
-                .map_or(&b""[..], |a| a.as_str().as_bytes()),
-        },
+        host: host(request),
         path: target.next().unwrap_or_default(),
         query: target.next().unwrap_or_default(),
         status: ended.status,
@@ -144,6 +142,7 @@ fn write(session: &Session, ctx: &Context, ended: &Ended, out: &mut Vec<u8>) {
         route: ctx.route.as_ref().map_or("", |r| &r.name),
         pool: ctx.pool.as_ref().map_or("", |p| &p.config.name),
         backend: ctx.ended.last().map_or("", |e| e.backend.id()),
+        sticky: ctx.sticky.as_ref().map_or("", |d| d.result.as_str()),
         attempts: &attempts,
         flags: &ended.flags,
         reason: reason.unwrap_or(ended.reason),
@@ -153,6 +152,16 @@ fn write(session: &Session, ctx: &Context, ended: &Ended, out: &mut Vec<u8>) {
         ..AccessRecord::default()
     }
     .format(out);
+}
+
+fn host(request: &RequestHeader) -> &[u8] {
+    match request.headers.get(header::HOST) {
+        Some(host) => host.as_bytes(),
+        None => request
+            .uri
+            .authority()
+            .map_or(&b""[..], |a| a.as_str().as_bytes()),
+    }
 }
 
 fn attempt(ended: &crate::context::Ended) -> access_log::Attempt<'_> {

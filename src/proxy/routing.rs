@@ -9,7 +9,7 @@ use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use tidegate_filters::filter::Response;
 
-use super::{answer, filters};
+use super::{answer, filters, stickiness};
 use crate::background::admin;
 use crate::config::model::{HashKey, Policy};
 use crate::context::Context;
@@ -116,7 +116,8 @@ fn authority(request: &RequestHeader) -> &str {
 fn choose<'a>(route: &'a Route, head: &Head<'_>) -> Option<&'a Arc<PoolHandle>> {
     match &route.action {
         Action::Pool(pool) => Some(pool),
-        Action::Split(split) => split.choose(route::request_key(&split.key, head)),
+        Action::Split(split) => stickiness::choose_pool(split, head.headers)
+            .or_else(|| split.choose(route::request_key(&split.key, head))),
         Action::Redirect(_) | Action::Respond(_) => None,
     }
 }

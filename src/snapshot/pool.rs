@@ -5,11 +5,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pingora_core::upstreams::peer::HttpPeer;
+use serde::Serialize;
+
+use super::sticky_keys::unix_seconds;
 
 use crate::config::model;
 use crate::observe::metrics::{BackendMetrics, Metrics, PoolMetrics};
 use crate::observe::pool_events::{self, PoolEvents};
 use crate::pool::{Backend, BackendStatus, Pool, PoolStatus};
+use crate::sticky::{Clock, Keys, Sticky, StickyStatus};
 use crate::upstream::{Connect, UpstreamError};
 
 /// One pool of one snapshot.
@@ -17,7 +21,17 @@ pub struct PoolHandle {
     pub config: model::Pool,
     pub pool: Pool,
     pub metrics: Arc<PoolMetrics>,
+    pub sticky: Option<Sticky>,
     targets: HashMap<String, Target>,
+}
+
+/// A pool in `/status`.
+#[derive(Serialize)]
+pub struct Status {
+    #[serde(flatten)]
+    pool: PoolStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sticky: Option<StickyStatus>,
 }
 
 /// What is needed to use one backend.
@@ -32,6 +46,7 @@ impl PoolHandle {
         config: &model::Pool,
         before: Option<&Arc<PoolHandle>>,
         cold_start: bool,
+        keys: Option<&Arc<Keys>>,
         metrics: &Arc<Metrics>,
         now: Instant,
     ) -> Result<PoolHandle, UpstreamError> {
@@ -45,9 +60,12 @@ impl PoolHandle {
             targets.insert(backend.id.clone(), target);
         }
         let events = Arc::new(PoolEvents::new(metrics.clone()));
-        let before = before.map(|before| &before.pool);
+        let earlier = before.map(|before| &before.pool);
+        let pool = Pool::build(config, earlier, now, cold_start, events);
+        let earlier = before.and_then(|before| before.sticky.as_ref());
         Ok(PoolHandle {
-            pool: Pool::build(config, before, now, cold_start, events),
+            sticky: keys.and_then(|keys| Sticky::new(&pool, keys, earlier, now)),
+            pool,
             metrics: metrics.pool(&config.name),
             config: config.clone(),
             targets,
@@ -65,13 +83,28 @@ impl PoolHandle {
     }
 
     /// For `/status`.
-    pub fn status(&self, now: Instant) -> PoolStatus {
-        self.pool.status(now)
+    pub fn status(&self, now: Instant) -> Status {
+        Status {
+            pool: self.pool.status(now),
+            sticky: self.sticky.as_ref().map(|sticky| sticky.status(now)),
+        }
+    }
+
+    /// Lets time pass; to be called about once a second.
+    pub fn tick(&self, now: Instant) {
+        self.pool.tick(now);
+        if let Some(sticky) = &self.sticky {
+            let unix = unix_seconds();
+            sticky.refresh(&self.pool, Clock { now, unix });
+        }
     }
 
     /// Puts gauges up to date before they are read.
     pub fn export(&self, now: Instant) {
-        let status = self.status(now);
+        let status = self.pool.status(now);
+        if let Some(sticky) = &self.sticky {
+            self.metrics.sticky_skew.set(sticky.skew(now));
+        }
         self.metrics.in_flight.set(i64::from(status.in_flight));
         self.metrics.queue_depth.set(i64::from(status.queued));
         self.metrics.ejections_active.set(status.out as i64);

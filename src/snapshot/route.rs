@@ -38,14 +38,25 @@ pub enum Action {
 /// A weighted choice among pools.
 pub struct Split {
     pub key: HashKey,
-    weights: WeightedSplit,
+    choice: WeightedSplit,
+    weights: Vec<u32>,
     pools: Vec<Arc<PoolHandle>>,
 }
 
 impl Split {
     /// The pool of the client with this hash.
     pub fn choose(&self, hash: u64) -> Option<&Arc<PoolHandle>> {
-        self.pools.get(self.weights.pick(hash))
+        self.pools.get(self.choice.pick(hash))
+    }
+
+    /// In the order of the file.
+    pub fn pools(&self) -> impl Iterator<Item = &Arc<PoolHandle>> {
+        self.pools.iter()
+    }
+
+    /// Their weights.
+    pub fn weights(&self) -> impl Iterator<Item = u32> {
+        self.weights.iter().copied()
     }
 }
 
@@ -147,7 +158,8 @@ fn action(
             let names = split.choices.iter().map(|(name, _)| name);
             Action::Split(Split {
                 key: split.key.clone(),
-                weights: WeightedSplit::new(split.choices.iter().map(|(n, w)| (n.as_str(), *w))),
+                choice: WeightedSplit::new(split.choices.iter().map(|(n, w)| (n.as_str(), *w))),
+                weights: split.choices.iter().map(|(_, weight)| *weight).collect(),
                 pools: names.map(find).collect::<Result<_, _>>()?,
             })
         }

@@ -14,4 +14,5 @@ mod proxying;
 mod reload;
 mod resilience;
 mod routing;
+mod sticky;
 mod stopping;

@@ -7,6 +7,7 @@ mod health;
 mod listener;
 mod pool;
 mod route;
+mod sticky;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -44,7 +45,9 @@ impl Checker<'_> {
         if !self.report.has_errors() {
             self.unused_pools(&routes, &pool_names);
         }
-        let pools = self.pools(raw.pools);
+        let cluster = self.cluster(raw.cluster);
+        let pools = self.pools(raw.pools, &cluster);
+        self.shared_cookies(&routes, &pools);
         model::Config {
             admin,
             listeners,
@@ -55,6 +58,7 @@ impl Checker<'_> {
                 delay: raw.drain.delay.0,
                 timeout: raw.drain.timeout.0,
             },
+            cluster,
             log: model::Log {
                 access: self.access_log(raw.log.access.0),
                 level: level(raw.log.level),
@@ -159,7 +163,11 @@ impl Checker<'_> {
         }
     }
 
-    fn pools(&mut self, pools: BTreeMap<String, raw::Pool>) -> BTreeMap<String, model::Pool> {
+    fn pools(
+        &mut self,
+        pools: BTreeMap<String, raw::Pool>,
+        cluster: &model::Cluster,
+    ) -> BTreeMap<String, model::Pool> {
         let path = Path::ROOT.key("pools");
         let mut checked = BTreeMap::new();
         for (name, pool) in pools {
@@ -167,7 +175,7 @@ impl Checker<'_> {
             if let Err(message) = raw::text::name(&name) {
                 self.error(&path, format!("{name:?} {message}"));
             }
-            let pool = self.pool(name.clone(), pool, &path);
+            let pool = self.pool(name.clone(), pool, cluster, &path);
             checked.insert(name, pool);
         }
         checked

@@ -8,10 +8,20 @@ use crate::config::path::Path;
 use crate::config::raw::{self, text};
 
 impl Checker<'_> {
-    pub(super) fn pool(&mut self, name: String, raw: raw::Pool, path: &Path<'_>) -> model::Pool {
+    pub(super) fn pool(
+        &mut self,
+        name: String,
+        raw: raw::Pool,
+        cluster: &model::Cluster,
+        path: &Path<'_>,
+    ) -> model::Pool {
+        let policy = self.policy(raw.policy, raw.hash.as_ref(), path);
         model::Pool {
             name,
-            policy: self.policy(raw.policy, raw.hash.as_ref(), path),
+            sticky: raw
+                .sticky
+                .and_then(|s| self.sticky(s, &policy, cluster, &path.key("sticky"))),
+            policy,
             backends: self.backends(raw.backends, &path.key("backends")),
             upstream: self.upstream(raw.upstream, &path.key("upstream")),
             timeouts: self.timeouts(&raw.timeouts, &path.key("timeouts")),

@@ -7,6 +7,7 @@ mod health;
 mod listener;
 mod pool;
 mod route;
+mod sticky;
 pub(super) mod text;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,8 @@ pub(super) use route::{
     ConditionValue, Conditions, FilterUse, HeaderEdits, Match, Redirect, Respond, Rewrite, Route,
     Scheme, SplitChoice, TimeoutOverrides, ValueTest,
 };
+
+pub(super) use sticky::{Cluster, OnOverload, SameSite, Secret, Sticky};
 
 use text::{AccessLog, AdminAddress, Cidr, Duration};
 
@@ -55,6 +58,9 @@ pub struct Config {
     /// How an instance stops.
     #[serde(default)]
     pub drain: Drain,
+    /// What all instances of a cluster have in common.
+    #[serde(default)]
+    pub cluster: Cluster,
     /// Where clients connect.
     #[schemars(length(min = 1))]
     pub listeners: Vec<Listener>,

@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::text::{BackendAddress, Duration, HeaderValue, Host, Label, StatusRange, Timeout};
-use super::{Factor, HashKey, HealthCheck, OrOff, OutlierDetection, Percent, seconds, timeout};
+use super::{
+    Factor, HashKey, HealthCheck, OrOff, OutlierDetection, Percent, Sticky, seconds, timeout,
+};
 
 /// Backends that serve the same thing.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -46,6 +48,8 @@ pub struct Pool {
     /// How long a backend that is taken out keeps the requests that it has.
     #[serde(default = "drain_timeout")]
     pub drain_timeout: Duration,
+    /// Keeps a client at one backend. Default: any request goes to any backend.
+    pub sticky: Option<Sticky>,
 }
 
 fn slow_start() -> Duration {

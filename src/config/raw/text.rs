@@ -106,6 +106,8 @@ words! {
     Label(String) "label" "string" "a name without spaces", label, String::clone;
     /// A header's name (RFC 9110, section 5.1).
     HeaderName(http::HeaderName) "header-name" "string" "a header name", header_name, ToString::to_string;
+    /// A cookie's name (RFC 6265, section 4.1.1).
+    CookieName(String) "cookie-name" "string" "a cookie name", cookie_name, String::clone;
     /// A header's value (RFC 9110, section 5.5).
     HeaderValue(http::HeaderValue) "header-value" "string" "a header value", header_value,
         |v| String::from_utf8_lossy(v.as_bytes()).into_owned();
@@ -377,6 +379,14 @@ fn label(text: &str) -> Result<String, String> {
 pub(crate) fn header_name(text: &str) -> Result<http::HeaderName, String> {
     http::HeaderName::from_bytes(text.as_bytes())
         .map_err(|_| "is not a header name; letters, digits and \"-\" are usual, spaces and \":\" are not allowed".into())
+}
+
+fn cookie_name(text: &str) -> Result<String, String> {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    match !text.is_empty() && text.len() <= 64 && text.bytes().all(token) {
+        true => Ok(text.into()),
+        false => Err("is not a cookie name; write 1 to 64 letters, digits, \"_\" or \"-\"".into()),
+    }
 }
 
 fn header_value(text: &str) -> Result<http::HeaderValue, String> {

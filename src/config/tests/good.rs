@@ -201,6 +201,9 @@ fn the_full_example_becomes_the_model() {
             "/old*",
             "/legacy",
             "~/img/.*[.](png|jpg)",
+            "/cart",
+            "/api",
+            "/search",
             "/"
         ]
     );

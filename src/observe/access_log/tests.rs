@@ -57,6 +57,7 @@ fn full_record() -> AccessRecord<'static> {
         route: "orders",
         pool: "orders",
         backend: "10.0.1.11:8080",
+        sticky: "hit",
         attempts: &ATTEMPTS,
         flags: &["UF", "URX"],
         reason: "retried",
@@ -80,7 +81,7 @@ fn a_full_line() {
         "sni": "api.example.com", "method": "GET", "scheme": "https", "host": "api.example.com",
         "path": "/orders/\"1\"", "query": "a=1", "status": 200, "bytes_in": 5, "bytes_out": 1024,
         "duration_ms": 12.045, "t_header": 0, "t_queue": 2, "t_connect": 0.3, "t_first_byte": 9, "t_total": 12,
-        "route": "orders", "pool": "orders", "backend": "10.0.1.11:8080",
+        "route": "orders", "pool": "orders", "backend": "10.0.1.11:8080", "sticky": "hit",
         "attempts": [
             { "backend": "10.0.1.10:8080", "outcome": "connect_error", "ms": 1 },
             { "backend": "10.0.1.11:8080", "outcome": "ok", "ms": 9.5 },

@@ -176,3 +176,11 @@ impl StatusClass {
         }
     }
 }
+
+impl Label for crate::sticky::StickyResult {
+    const NAMES: &'static [&'static str] = Self::NAMES;
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}

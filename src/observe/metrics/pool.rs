@@ -2,6 +2,8 @@
 
 use super::cells::{Counters, Gauge, Histogram, Ratio};
 use super::families::Families;
+use crate::sticky::StickyResult;
+
 use super::labels::{BlockReason, DenyReason, EjectReason, ProbeResult, RetryReason, ShedReason};
 
 /// Counters of one pool. Gauges may as well be set just before metrics are rendered.
@@ -37,6 +39,10 @@ pub struct PoolMetrics {
     pub available_ratio: Ratio,
     /// 1 while too few are healthy and health is not heeded.
     pub fail_open: Gauge,
+    /// Requests to a pool with sticky sessions.
+    pub sticky: Counters<StickyResult>,
+    /// Largest request rate of a backend against its fair part; 0 until the pool has sticky sessions.
+    pub sticky_skew: Ratio,
 }
 
 impl Default for PoolMetrics {
@@ -57,6 +63,8 @@ impl Default for PoolMetrics {
             would_eject: Counters::default(),
             available_ratio: Ratio::default(),
             fail_open: Gauge::default(),
+            sticky: Counters::default(),
+            sticky_skew: Ratio::default(),
         }
     }
 }
@@ -66,6 +74,7 @@ impl PoolMetrics {
         let labels = [("pool", name)];
         self.collect_requests(&labels, out);
         self.collect_health(&labels, out);
+        self.collect_sticky(&labels, out);
     }
 
     fn collect_requests(&self, labels: &[(&str, &str)], out: &mut Families) {
@@ -126,6 +135,26 @@ impl PoolMetrics {
             "reason",
             &self.retries_denied,
         );
+    }
+
+    fn collect_sticky(&self, labels: &[(&str, &str)], out: &mut Families) {
+        let help = "Requests to pools with sticky sessions.";
+        out.counters_seen(
+            "tidegate_sticky_total",
+            help,
+            labels,
+            "result",
+            &self.sticky,
+        );
+        if self.sticky_skew.get() > 0.0 {
+            let help = "Largest request rate of a backend against its fair part; 1 is even.";
+            out.gauge(
+                "tidegate_sticky_skew_ratio",
+                help,
+                labels,
+                self.sticky_skew.get(),
+            );
+        }
     }
 
     fn collect_health(&self, labels: &[(&str, &str)], out: &mut Families) {
