@@ -220,6 +220,11 @@ impl Tidegate {
         .await;
     }
 
+    /// Waits until a metric has a value: requests are counted just after they were answered.
+    pub async fn wait_metric(&self, series: &str, at_least: f64) {
+        eventually(series, || async { self.metric(series).await >= at_least }).await;
+    }
+
     /// The value of a metric whose line starts with `series`, e.g. `tidegate_x_total{pool="a"`.
     pub async fn metric(&self, series: &str) -> f64 {
         let reply = crate::client::get(self.address("admin"), "/metrics").await;

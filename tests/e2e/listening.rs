@@ -65,10 +65,9 @@ async fn tls_with_http1_and_http2_by_alpn() {
     assert_eq!(line["tls_version"], "TLSv1.3");
     assert_eq!(line["sni"], "test.example");
     assert_eq!(line["protocol"], "HTTP/2.0");
-    let done = tidegate
-        .metric("tidegate_tls_handshakes_total{listener=\"public\"")
+    tidegate
+        .wait_metric("tidegate_tls_handshakes_total{listener=\"public\"", 2.0)
         .await;
-    assert_eq!(done, 2.0);
     // Not TLS: the connection ends, nothing breaks.
     raw(address, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
     let stream = client::tls(address, "test.example", b"\x08http/1.1").await;
@@ -129,10 +128,12 @@ async fn proxy_protocol_v1_and_v2_set_the_client() {
         raw(address, b"PROXY NONSENSE\r\nGET / HTTP/1.1\r\n\r\n").await,
         ""
     );
-    let rejected = tidegate
-        .metric("tidegate_connections_rejected_total{listener=\"public\"")
+    tidegate
+        .wait_metric(
+            "tidegate_connections_rejected_total{listener=\"public\"",
+            2.0,
+        )
         .await;
-    assert_eq!(rejected, 2.0);
 }
 
 #[tokio::test]

@@ -75,12 +75,12 @@ async fn a_backend_that_hangs_is_found() {
         tidegate.backend("web", "one").await["reason"],
         "probe_timeout"
     );
-    assert!(
-        tidegate
-            .metric("tidegate_health_checks_total{pool=\"web\",result=\"timeout\"")
-            .await
-            >= 3.0
-    );
+    tidegate
+        .wait_metric(
+            "tidegate_health_checks_total{pool=\"web\",result=\"timeout\"",
+            3.0,
+        )
+        .await;
 }
 
 /// Answers every request with these bytes and remembers the last request.
@@ -341,12 +341,9 @@ pools:
         failed += usize::from(get(tidegate.address("public"), "/").await.status == 500);
     }
     assert_eq!(failed, 10);
-    assert!(
-        tidegate
-            .metric("tidegate_would_eject_total{pool=\"web\"")
-            .await
-            >= 1.0
-    );
+    tidegate
+        .wait_metric("tidegate_would_eject_total{pool=\"web\"", 1.0)
+        .await;
     assert_eq!(
         tidegate
             .metric("tidegate_backend_ejections_total{pool=\"web\"")

@@ -94,18 +94,12 @@ async fn a_client_keeps_its_backend_and_the_backend_never_sees_the_cookie() {
             "not set again and again"
         );
     }
-    assert_eq!(
-        tidegate
-            .metric("tidegate_sticky_total{pool=\"web\",result=\"hit\"")
-            .await,
-        10.0
-    );
-    assert_eq!(
-        tidegate
-            .metric("tidegate_sticky_total{pool=\"web\",result=\"new\"")
-            .await,
-        1.0
-    );
+    tidegate
+        .wait_metric("tidegate_sticky_total{pool=\"web\",result=\"hit\"", 10.0)
+        .await;
+    tidegate
+        .wait_metric("tidegate_sticky_total{pool=\"web\",result=\"new\"", 1.0)
+        .await;
     assert!(tidegate.status().await["pools"][0]["sticky"]["skew_ratio"].is_number());
     tidegate
         .access
@@ -140,11 +134,8 @@ async fn two_instances_honour_each_others_cookies() {
         assert_eq!(&backend_of(&reply), backend);
         assert!(reply.headers.get("set-cookie").is_none());
     }
-    assert_eq!(
-        two.metric("tidegate_sticky_total{pool=\"web\",result=\"hit\"")
-            .await,
-        12.0
-    );
+    two.wait_metric("tidegate_sticky_total{pool=\"web\",result=\"hit\"", 12.0)
+        .await;
 }
 
 #[tokio::test]
@@ -177,7 +168,7 @@ async fn what_is_wrong_with_a_cookie_makes_a_new_client_and_no_error() {
             "{result}"
         );
         let counted = format!("tidegate_sticky_total{{pool=\"web\",result=\"{result}\"");
-        assert_eq!(tidegate.metric(&counted).await, 1.0, "{result}");
+        tidegate.wait_metric(&counted, 1.0).await;
     }
 }
 
@@ -266,7 +257,7 @@ async fn sessions_that_all_sit_on_one_backend_spread_out() {
     let spread = tokio::time::timeout(PATIENCE, spread).await;
     assert!(spread.is_ok(), "somebody stays far above the mean");
     let rehomed = "tidegate_sticky_total{pool=\"web\",result=\"rehomed\"";
-    assert!(tidegate.metric(rehomed).await >= 20.0);
+    tidegate.wait_metric(rehomed, 20.0).await;
 }
 
 #[tokio::test]
