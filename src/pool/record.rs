@@ -89,12 +89,14 @@ impl Pool {
         let sample = waited.filter(|_| attempt.outcome == Outcome::Timeout);
         backend.hot.bad.fetch_add(1, Relaxed);
         backend.windows.count(at, false, sample);
-        backend.hot.latency.observe(
-            waited
-                .map_or(0.0, |micros| micros as f32)
-                .max(PENALTY_MICROS),
-            at,
-        );
+        // Shunned after one refused connection, it would not get the third that ejects it, and nobody would be told.
+        let ejects_soon = refused
+            && self.settings.outlier_detection.mode == OutlierMode::Enforce
+            && !backend.quiet(Cause::ConnectRefused, now);
+        if !ejects_soon {
+            let micros = waited.map_or(0.0, |micros| micros as f32);
+            backend.hot.latency.observe(micros.max(PENALTY_MICROS), at);
+        }
         let run = backend.hot.run.fetch_add(1, Relaxed) + 1;
         let third_refusal = refused && !in_flight.repeated && backend.refused(now);
         match backend.state() {

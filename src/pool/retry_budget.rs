@@ -75,9 +75,9 @@ pub struct RetryPermit {
 }
 
 impl RetryPermit {
-    /// Both bounds must hold: retries in flight are at most the larger of `budget_min` and `budget_percent` of the first
-    /// attempts in flight, and retries of the last ten seconds at most the larger of `budget_min_per_second` times ten
-    /// and `budget_percent` of the requests.
+    /// Retries of the last ten seconds up to `budget_min_per_second` times ten are always allowed. Beyond, both bounds
+    /// must hold: retries in flight are at most the larger of `budget_min` and `budget_percent` of the first attempts in
+    /// flight, and retries of the last ten seconds at most `budget_percent` of the requests.
     pub(super) fn take(load: &Arc<Load>, limits: &Retry, second: u32) -> Option<Self> {
         let spent = &load.spent;
         let percent = u64::from(limits.budget_percent);
@@ -89,9 +89,9 @@ impl RetryPermit {
         let first = u64::from(load.in_flight().saturating_sub(before));
         let (requests, retries) = spent.recent(second);
         let at_once = u64::from(limits.budget_min).max(first * percent / 100);
-        let over_time = (u64::from(limits.budget_min_per_second) * u64::from(SECONDS))
-            .max(requests * percent / 100);
-        if u64::from(before) >= at_once || retries >= over_time {
+        let floor = u64::from(limits.budget_min_per_second) * u64::from(SECONDS);
+        let too_many = u64::from(before) >= at_once || retries >= requests * percent / 100;
+        if retries >= floor && too_many {
             return None;
         }
         spent.at(second).retries.fetch_add(1, Relaxed);
@@ -135,19 +135,33 @@ mod tests {
 
     #[test]
     fn retries_in_flight_are_a_share_with_a_floor() {
+        let limits = Retry {
+            budget_min_per_second: 0,
+            ..limits()
+        };
         let load = Arc::new(Load::default());
+        (0..1_000).for_each(|_| load.spent.request(0));
         let held: Vec<_> = (0..10)
-            .filter_map(|_| RetryPermit::take(&load, &limits(), 0))
+            .filter_map(|_| RetryPermit::take(&load, &limits, 0))
             .collect();
         assert_eq!(held.len(), 3);
         drop(held);
         (0..100).for_each(|_| assert!(load.enter(u32::MAX)));
         let held: Vec<_> = (0..50)
-            .filter_map(|_| RetryPermit::take(&load, &limits(), 1))
+            .filter_map(|_| RetryPermit::take(&load, &limits, 1))
             .collect();
         assert!((16..=20).contains(&held.len()), "{}", held.len());
         drop(held);
         assert_eq!(load.spent.retries(), 0);
+    }
+
+    #[test]
+    fn a_burst_after_a_death_is_within_the_rate_floor() {
+        let load = Arc::new(Load::default());
+        let held: Vec<_> = (0..150)
+            .filter_map(|_| RetryPermit::take(&load, &limits(), 0))
+            .collect();
+        assert_eq!(held.len(), 100);
     }
 
     #[test]

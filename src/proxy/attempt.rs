@@ -23,6 +23,8 @@ use crate::upstream;
 
 /// Tells the backend (and a Tidegate behind this one) that this is a retry.
 const RETRY_HEADER: &str = "x-retry-attempt";
+/// Further attempts that a request has at least while connections are refused.
+const REFUSED_RETRIES: usize = 3;
 
 /// Picks a backend and says how to connect to it.
 pub async fn begin(session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
@@ -273,7 +275,7 @@ pub fn failed(
     let again = !of_client
         && !answered
         && if connecting {
-            may_try_another(ctx, &pool)
+            may_try_another(ctx, &pool, outcome)
         } else {
             may_retry(session, ctx, &pool)
         };
@@ -299,9 +301,18 @@ fn reason(outcome: Outcome) -> RetryReason {
     }
 }
 
-/// Nothing was sent: any method may go to another backend.
-fn may_try_another(ctx: &mut Context, pool: &PoolHandle) -> bool {
-    ctx.ended.len() < attempts(ctx, pool).max(1) && take_permit(ctx, pool)
+/// Nothing was sent: any method may go to another backend. A refused connection cost neither time nor anybody's work, so
+/// that several may be tried: where a whole group has just died, the next one is as dead.
+fn may_try_another(ctx: &mut Context, pool: &PoolHandle, outcome: Outcome) -> bool {
+    let least = match outcome {
+        Outcome::ConnectError { refused: true } => REFUSED_RETRIES,
+        _ => 1,
+    };
+    let most = match attempts(ctx, pool) {
+        0 => 0,
+        configured => configured.max(least),
+    };
+    ctx.ended.len() < most && take_permit(ctx, pool)
 }
 
 /// Something was sent: only what may be done twice, and only while the body can be sent again.

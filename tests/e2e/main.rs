@@ -8,6 +8,7 @@ mod harness;
 
 mod bad_input;
 mod health;
+mod keys;
 mod listening;
 mod probes;
 mod proxying;

@@ -219,7 +219,8 @@ impl Default for Timeouts {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retry {
-    /// Further attempts after the first; 0 turns retries off.
+    /// Further attempts after the first; 0 turns retries off. While connections are refused, which costs nobody anything,
+    /// up to 3 are made.
     #[schemars(range(max = 10))]
     pub attempts: u32,
     /// Response statuses that are retried for idempotent requests, each one from 400 to 599.
