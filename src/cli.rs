@@ -38,7 +38,7 @@ enum Command {
     /// Ask an instance whether it is ready; exit code 0 or 1. For HEALTHCHECK in images without a shell.
     Healthcheck {
         /// What to ask.
-        #[arg(long, default_value = healthcheck::DEFAULT_URL)]
+        #[arg(long, env = "TIDEGATE_HEALTHCHECK_URL", default_value = healthcheck::DEFAULT_URL)]
         url: String,
     },
     /// Run sample backends on loopback, and a control address to make each one slow, failing or dead.

@@ -24,6 +24,7 @@ pub mod demo_backends;
 pub mod forwarded;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod hash;
 pub mod healthcheck;
 pub mod instance;
 pub mod lifecycle;

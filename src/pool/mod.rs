@@ -12,7 +12,6 @@ mod events;
 mod failover;
 #[cfg(test)]
 pub(crate) mod fixture;
-pub mod hash;
 mod health;
 mod histogram;
 mod latency;
@@ -41,13 +40,13 @@ use arc_swap::ArcSwap;
 
 pub use self::backend::{Backend, InFlight};
 pub use self::events::{Ejection, Events, Reason, Silent, Transition};
-pub use self::hash::hash;
 pub use self::health::{ProbeFailure, ProbeResult, State};
 pub use self::load::Waiter;
 pub use self::pick::{Pick, Picked, Refused, Scope};
 pub use self::record::Attempt;
 pub use self::retry_budget::{RetryPermit, backoff};
 pub use self::status::{BackendStatus, PoolStatus};
+use crate::hash;
 
 use self::candidates::View;
 use self::health::{Drain, Input, Rules};

@@ -12,8 +12,8 @@ use tidegate_filters::Exchange;
 use tidegate_filters::filter::{Facts, PoolChoice, RequestHead, Response, TlsFacts};
 
 use crate::context::Context;
+use crate::hash;
 use crate::outcome;
-use crate::route::hash;
 use crate::snapshot::Route;
 
 /// The request head goes down the chain; what filters change reaches the backend.
@@ -80,7 +80,7 @@ pub async fn pool(ctx: &mut Context) -> Option<Response> {
     };
     let answered = route.chain.pool(exchange, &mut choice).await;
     if let Some(key) = &choice.hash_key {
-        ctx.hash = Some(hash::stable_hash(&key[..key.len().min(256)]));
+        ctx.hash = Some(hash::hash(&key[..key.len().min(256)]));
     }
     if *choice.pool != *before.config.name {
         let snapshot = ctx.snapshot.as_ref()?;

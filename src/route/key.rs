@@ -3,33 +3,30 @@
 use std::net::IpAddr;
 
 use super::Head;
-use super::hash::stable_hash;
 use super::head::{cookie_pairs, query_pairs};
 use crate::config::model::HashKey;
+use crate::hash::hash;
 
 /// The stable hash of this part of a request. One that lacks it is keyed by the address of its client, so that a
 /// client without the cookie still comes to one place every time.
 pub fn request_key(key: &HashKey, head: &Head<'_>) -> u64 {
     let found = match key {
         HashKey::ClientIp => None,
-        HashKey::Header(name) => head
-            .headers
-            .get(name)
-            .map(|value| stable_hash(value.as_bytes())),
+        HashKey::Header(name) => head.headers.get(name).map(|value| hash(value.as_bytes())),
         HashKey::Cookie(name) => cookie_pairs(head)
             .find(|(n, _)| n == name)
-            .map(|(_, value)| stable_hash(value.as_bytes())),
+            .map(|(_, value)| hash(value.as_bytes())),
         HashKey::Query(name) => query_pairs(head)
             .find(|(n, _)| n == name)
-            .map(|(_, value)| stable_hash(value.as_bytes())),
-        HashKey::Path => Some(stable_hash(head.path.normal().as_bytes())),
+            .map(|(_, value)| hash(value.as_bytes())),
+        HashKey::Path => Some(hash(head.path.normal().as_bytes())),
     };
     found.unwrap_or_else(|| client_key(head.client))
 }
 
 fn client_key(client: IpAddr) -> u64 {
     match client.to_canonical() {
-        IpAddr::V4(address) => stable_hash(&address.octets()),
-        IpAddr::V6(address) => stable_hash(&address.octets()),
+        IpAddr::V4(address) => hash(&address.octets()),
+        IpAddr::V6(address) => hash(&address.octets()),
     }
 }

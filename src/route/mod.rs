@@ -4,7 +4,6 @@
 //! form, allocates nothing.
 
 mod conditions;
-pub mod hash;
 mod head;
 mod key;
 pub mod path;

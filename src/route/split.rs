@@ -4,7 +4,7 @@
 //! weight, and the highest wins. Raising one weight raises only that choice's scores, so it only adds clients to it
 //! and moves none among the others; the order of the choices does not matter, and no state is kept.
 
-use super::hash::{combine, stable_hash};
+use crate::hash::{combine, hash};
 
 /// The choices of one split, ready to pick from.
 #[derive(Debug, Clone)]
@@ -17,8 +17,7 @@ impl WeightedSplit {
     /// Takes names and weights. Names must differ: two of one name draw the same scores, and only the heavier is
     /// ever chosen.
     pub fn new<'a>(choices: impl IntoIterator<Item = (&'a str, u32)>) -> Self {
-        let prepare =
-            |(name, weight): (&str, u32)| (stable_hash(name.as_bytes()), f64::from(weight));
+        let prepare = |(name, weight): (&str, u32)| (hash(name.as_bytes()), f64::from(weight));
         Self {
             choices: choices.into_iter().map(prepare).collect(),
         }
@@ -49,7 +48,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::WeightedSplit;
-    use crate::route::hash::stable_hash;
+    use crate::hash::hash;
 
     fn split(weights: &[u32]) -> WeightedSplit {
         let names = ["web", "web_canary", "web_next", "web_old"];
@@ -59,7 +58,7 @@ mod tests {
     fn shares(weights: &[u32]) -> Vec<usize> {
         let split = split(weights);
         let mut counts = vec![0; weights.len()];
-        (0u32..20_000).for_each(|n| counts[split.pick(stable_hash(&n.to_be_bytes()))] += 1);
+        (0u32..20_000).for_each(|n| counts[split.pick(hash(&n.to_be_bytes()))] += 1);
         counts
     }
 

@@ -33,7 +33,8 @@ pub use self::split::choose;
 
 use self::cookie::SetCookie;
 use crate::config::model::{self, Carrier};
-use crate::pool::{self, Pool};
+use crate::hash;
+use crate::pool::Pool;
 
 /// Seconds by which the clocks of two instances may differ.
 pub const MAX_CLOCK_SKEW: u64 = 60;
@@ -67,7 +68,7 @@ pub enum Claim {
 /// The sticky sessions of one pool of one snapshot.
 pub struct Sticky {
     settings: model::Sticky,
-    /// `pool::hash` of the pool's name.
+    /// `hash` of the pool's name.
     pool: u64,
     drain_timeout: Duration,
     /// Sealed values are good for this carrier only.
@@ -106,7 +107,7 @@ impl Sticky {
             Carrier::Header(_) | Carrier::AppCookie(_) => None,
         };
         Some(Self {
-            pool: pool::hash(pool.settings().name.as_bytes()),
+            pool: hash::hash(pool.settings().name.as_bytes()),
             drain_timeout: pool.settings().drain_timeout,
             bound: bound(&settings.carrier),
             set_cookie,
@@ -123,7 +124,7 @@ impl Sticky {
             Carrier::Header(name) => headers.get(name).map(HeaderValue::as_bytes),
             Carrier::AppCookie(name) => {
                 return find(headers, name)
-                    .map_or(Claim::Nothing, |value| Claim::Key(pool::hash(value)));
+                    .map_or(Claim::Nothing, |value| Claim::Key(hash::hash(value)));
             }
         };
         let Some(value) = value else {

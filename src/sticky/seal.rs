@@ -51,7 +51,7 @@ pub enum Reject {
 /// What is sealed. Times are Unix seconds (they end in 2106).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
-    /// `pool::hash` of the pool's name.
+    /// `hash` of the pool's name.
     pub pool: u64,
     /// `Backend::key`.
     pub backend: u64,

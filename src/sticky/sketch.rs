@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::decayed::{Decayed, seconds};
-use crate::pool::hash;
+use crate::hash;
 
 const ROWS: usize = 2;
 const COLUMNS: usize = 2048;

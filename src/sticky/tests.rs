@@ -151,7 +151,7 @@ impl Instance {
     }
 
     pub fn ticket(&self, backend: &str, session: u64, unix: u64) -> Ticket {
-        let (pool, backend) = (self.sticky.pool, crate::pool::hash(backend.as_bytes()));
+        let (pool, backend) = (self.sticky.pool, crate::hash::hash(backend.as_bytes()));
         let unix = unix as u32;
         Ticket {
             pool,

@@ -3,8 +3,8 @@
 //! A backend's points are always the first of one endless series, so a change of weight only adds or takes away some,
 //! and backends that come or go leave the others' points alone.
 
+use crate::hash;
 use crate::pool::candidates::{Candidate, Candidates, WEIGHT_UNIT};
-use crate::pool::hash;
 
 /// Points of a backend of average weight: 1/sqrt(160) is 8 % of unevenness.
 const POINTS: u64 = 160;

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 
 use super::round_robin::cycle;
 use crate::config::model::{HashKey, Policy};
+use crate::hash::mix;
 use crate::pool::fixture::settings;
-use crate::pool::hash::mix;
 use crate::pool::{InFlight, Pick, Pool, Silent};
 
 fn every() -> Vec<Policy> {

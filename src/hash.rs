@@ -1,4 +1,5 @@
-//! The one hash of the pool: the same on every instance and in every release, because affinity hangs on it.
+//! The one hash for everything that must come out the same on every instance and in every release: splits, affinity,
+//! consistent hashing. Not keyed: never for a map whose keys a client chooses.
 
 /// FNV-1a over the bytes, then mixed. Not for secrets: a client that chooses keys can choose backends.
 pub fn hash(bytes: &[u8]) -> u64 {
@@ -16,6 +17,11 @@ pub fn mix(value: u64) -> u64 {
     value ^ (value >> 31)
 }
 
+/// A hash of two hashes; the order counts.
+pub fn combine(first: u64, second: u64) -> u64 {
+    mix(first.rotate_left(32) ^ mix(second))
+}
+
 /// Maps a hash evenly to `0..bound` without a division; 0 when `bound` is 0.
 pub fn scale(hash: u64, bound: u64) -> u64 {
     ((u128::from(hash) * u128::from(bound)) >> 64) as u64
@@ -31,6 +37,20 @@ mod tests {
         assert_eq!(hash(b"a"), 0x5f29_c2aa_dd9b_8527);
         assert_eq!(hash(b"10.0.0.1:80"), hash(b"10.0.0.1:80"));
         assert_ne!(hash(b"10.0.0.1:80"), hash(b"10.0.0.2:80"));
+    }
+
+    #[test]
+    fn near_keys_spread_evenly_and_order_counts() {
+        let mut buckets = [0u32; 16];
+        for number in 0u32..16_000 {
+            let key = format!("10.0.{}.{}", number / 256, number % 256);
+            buckets[(hash(key.as_bytes()) >> 60) as usize] += 1;
+        }
+        assert!(
+            buckets.iter().all(|n| (850..1150).contains(n)),
+            "{buckets:?}"
+        );
+        assert_ne!(combine(1, 2), combine(2, 1));
     }
 
     #[test]
