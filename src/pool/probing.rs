@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::hash;
 use super::health::{Health, State, Verdict};
-use crate::config::model::HealthCheck;
+use crate::config::model::{HealthCheck, Probe};
 
 /// Successes since the last look that stand for a probe.
 const PROOF: u64 = 10;
@@ -60,7 +60,21 @@ impl Health {
         );
         self.schedule.mark = totals;
         let fresh = now + check.interval <= self.schedule.last_probe + LONGEST_SKIP;
-        if check.piggyback && fresh && self.state() == State::Healthy && good >= PROOF && bad == 0 {
+        // Requests don't tell of a 404 on the health path, which asks for a drain.
+        let listens = matches!(
+            check.probe,
+            Probe::Http {
+                drain_on_404: true,
+                ..
+            }
+        );
+        if check.piggyback
+            && !listens
+            && fresh
+            && self.state() == State::Healthy
+            && good >= PROOF
+            && bad == 0
+        {
             self.schedule.due = now + jittered(check.interval, check.jitter_percent);
             return false;
         }

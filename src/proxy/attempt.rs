@@ -21,6 +21,9 @@ use crate::pool::{self, Pick, Picked, Refused, backoff};
 use crate::snapshot::PoolHandle;
 use crate::upstream;
 
+/// A reused connection that breaks later than this after it was taken was not stale: its backend broke it.
+const STALE: Duration = Duration::from_millis(100);
+
 /// Tells the backend (and a Tidegate behind this one) that this is a retry.
 const RETRY_HEADER: &str = "x-retry-attempt";
 /// Further attempts that a request has at least while connections are refused.
@@ -270,7 +273,12 @@ pub fn failed(
     let of_client = *error.esource() == ErrorSource::Downstream;
     // A pooled connection that the backend closed as we took it says nothing about the backend's health.
     error.retry.decide_reuse(reused);
-    let stale = reused && error.retry();
+    let quick = ctx
+        .attempt
+        .as_ref()
+        .and_then(|a| a.connected)
+        .is_some_and(|at| at.elapsed() < STALE);
+    let stale = reused && error.retry() && quick;
     let answered = ctx.attempt.as_ref().is_some_and(|a| a.answered);
     let again = !of_client
         && !answered

@@ -34,7 +34,7 @@ pub struct HealthCheck {
     pub down_interval: Timeout,
     /// How far probes are moved at random, in percent of the interval, so that instances do not probe in step.
     pub jitter_percent: Percent,
-    /// Skip a probe when real traffic of the last interval shows the backend to be good.
+    /// Skip a probe when real traffic of the last interval shows the backend to be good. Not with `drain_on_404`.
     pub piggyback: bool,
     /// Statuses that pass (`http`, `http2`).
     #[schemars(length(min = 1))]
