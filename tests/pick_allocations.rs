@@ -1,4 +1,4 @@
-//! A pick, the guard's drop and the record of a usual outcome allocate nothing.
+//! A pick, the guard's drop, the record of a usual outcome and opening a sticky cookie allocate nothing.
 #![allow(unsafe_code, missing_docs, clippy::unwrap_used)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -10,6 +10,7 @@ use tidegate::config;
 use tidegate::config::model::{HashKey, Policy};
 use tidegate::outcome::Outcome;
 use tidegate::pool::{Attempt, Pick, Pool, Silent};
+use tidegate::sticky::{Keys, Source, Ticket, find, open, seal};
 
 #[allow(dead_code)]
 #[path = "../src/pool/fixture.rs"]
@@ -99,4 +100,35 @@ fn the_hot_path_allocates_nothing() {
         1,
         "the counter counts"
     );
+}
+
+#[test]
+fn opening_a_sticky_cookie_allocates_nothing() {
+    const BOUND: &[u8] = b"bound";
+    let secret = config::model::Secret("0123456789abcdef0123456789abcdef".into());
+    let source = Source::Secrets(vec![secret], Duration::from_secs(21_600));
+    let keys = Keys::new(source, Duration::from_secs(3_600), 1_800_000_000).unwrap();
+    let ticket = Ticket {
+        pool: 1,
+        backend: 2,
+        session: 3,
+        issued: 1_800_000_000,
+        expires: 1_800_003_600,
+        last_seen: 1_800_000_000,
+        moved_from: 0,
+        moved_at: 0,
+        moves: 0,
+    };
+    let sealed = seal(&ticket, keys.ring().sealing().unwrap(), [1; 12], BOUND).unwrap();
+    let line = format!(
+        "theme=dark; srv_id={}",
+        std::str::from_utf8(&sealed).unwrap()
+    );
+    let mut headers = http::HeaderMap::new();
+    headers.insert(http::header::COOKIE, line.parse().unwrap());
+    let once = || open(find(&headers, "srv_id").unwrap(), &keys.ring(), BOUND).is_ok();
+    assert!(once());
+    let before = ALLOCATIONS.with(Cell::get);
+    assert!((0..1_000).all(|_| once()));
+    assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0);
 }
