@@ -206,7 +206,7 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect: timeout(1_000),
-            first_byte: timeout(30_000),
+            first_byte: timeout(15_000),
             read: timeout(30_000),
             write: timeout(30_000),
             per_try: None,
