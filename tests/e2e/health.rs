@@ -4,49 +4,14 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tidegate::demo_backends::{DemoBackend, Mode};
+use tidegate::demo_backends::Mode;
 use tokio::sync::Semaphore;
 
 use crate::client::{Http2, get};
 use crate::harness::{Tidegate, eventually};
+use crate::setup::{addresses, demos, one_pool, one_pool_of};
 
 const QUICK: &str = "{ interval: 100ms, timeout: 100ms, fast_interval: 100ms, fall: 3, rise: 2 }";
-
-async fn backends(n: usize) -> Vec<DemoBackend> {
-    let mut all = Vec::new();
-    for _ in 0..n {
-        all.push(
-            DemoBackend::start("127.0.0.1:0".parse().unwrap())
-                .await
-                .unwrap(),
-        );
-    }
-    all
-}
-
-fn config(backends: &[String], pool: &str) -> String {
-    format!(
-        r#"
-version: 1
-admin: {{ listen: "127.0.0.1:0" }}
-listeners: [{{ name: public, listen: "127.0.0.1:0" }}]
-routes: [{{ match: {{ path_prefix: / }}, pool: web }}]
-pools:
-  web:
-    slow_start: 0s
-    backends: [{}]
-{pool}
-"#,
-        backends.join(", ")
-    )
-}
-
-fn addresses(backends: &[DemoBackend]) -> Vec<String> {
-    backends
-        .iter()
-        .map(|b| format!("\"{}\"", b.address))
-        .collect()
-}
 
 /// Which backend answered each of `n` requests, by its log line.
 async fn shares(tidegate: &Tidegate, n: usize) -> HashMap<String, usize> {
@@ -69,13 +34,13 @@ async fn shares(tidegate: &Tidegate, n: usize) -> HashMap<String, usize> {
 
 #[tokio::test]
 async fn round_robin_keeps_to_the_weights() {
-    let all = backends(2).await;
-    let weighted = [
-        format!("{{ address: \"{}\", weight: 3 }}", all[0].address),
-        format!("\"{}\"", all[1].address),
-    ];
+    let all = demos(2).await;
+    let weighted = format!(
+        "{{ address: \"{}\", weight: 3 }}, \"{}\"",
+        all[0].address, all[1].address
+    );
     let pool = "    policy: round_robin\n";
-    let tidegate = Tidegate::start(&config(&weighted, pool)).await;
+    let tidegate = Tidegate::start(&one_pool_of(&weighted, pool)).await;
     let shares = shares(&tidegate, 40).await;
     assert_eq!(shares[&all[0].address.to_string()], 30);
     assert_eq!(shares[&all[1].address.to_string()], 10);
@@ -83,11 +48,11 @@ async fn round_robin_keeps_to_the_weights() {
 
 #[tokio::test]
 async fn a_dead_backend_is_out_by_probes_alone_and_comes_back() {
-    let all = backends(4).await;
+    let all = demos(4).await;
     let pool = format!(
         "    policy: round_robin\n    health_check: {QUICK}\n    outlier_detection: {{ mode: off }}\n"
     );
-    let tidegate = Tidegate::start(&config(&addresses(&all), &pool)).await;
+    let tidegate = Tidegate::start(&one_pool(&addresses(&all), &pool)).await;
     assert_eq!(shares(&tidegate, 40).await.len(), 4);
     let victim = all[0].address.to_string();
     all[0].set_mode(Mode::Dead).await.unwrap();
@@ -119,9 +84,9 @@ async fn a_dead_backend_is_out_by_probes_alone_and_comes_back() {
 
 #[tokio::test]
 async fn with_no_backend_left_the_answer_is_503_with_a_reason() {
-    let all = backends(1).await;
+    let all = demos(1).await;
     let pool = format!("    health_check: {QUICK}\n");
-    let tidegate = Tidegate::start(&config(&addresses(&all), &pool)).await;
+    let tidegate = Tidegate::start(&one_pool(&addresses(&all), &pool)).await;
     all[0].set_mode(Mode::Dead).await.unwrap();
     tidegate
         .wait_state("web", &all[0].address.to_string(), "down")
@@ -143,9 +108,8 @@ async fn least_request_counts_streams_not_connections() {
     for _ in 0..4 {
         backends.push(holding(gate.clone()).await);
     }
-    let quoted: Vec<String> = backends.iter().map(|b| format!("\"{b}\"")).collect();
     let pool = "    policy: least_request\n    upstream: { protocol: http2 }\n";
-    let tidegate = Tidegate::start(&config(&quoted, pool)).await;
+    let tidegate = Tidegate::start(&one_pool(&backends, pool)).await;
     let h2 = Http2::connect(tidegate.address("public")).await;
     let mut requests = Vec::new();
     for _ in 0..100 {
@@ -196,8 +160,8 @@ async fn holding(gate: Arc<Semaphore>) -> SocketAddr {
 #[tokio::test]
 async fn in_flight_is_given_back_when_clients_go_away() {
     use tokio::io::AsyncWriteExt;
-    let all = backends(1).await;
-    let tidegate = Tidegate::start(&config(&addresses(&all), "")).await;
+    let all = demos(1).await;
+    let tidegate = Tidegate::start(&one_pool(&addresses(&all), "")).await;
     let id = all[0].address.to_string();
     let in_flight = || async {
         tidegate.backend("web", &id).await["in_flight"]

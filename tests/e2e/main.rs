@@ -1,10 +1,11 @@
 //! The real process on free ports, against real sockets and real clients. Each test names what must be seen from
-//! outside; `harness` starts the process, `client` and `backend` are the two ends of it.
+//! outside; `harness` starts the process, `setup` says what most begin with, `client` and `backend` are the two ends of it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod backend;
 mod client;
 mod harness;
+mod setup;
 
 mod bad_input;
 mod health;

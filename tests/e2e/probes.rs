@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tidegate::demo_backends::{DemoBackend, Mode};
+use tidegate::demo_backends::Mode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -10,6 +10,7 @@ use crate::backend::{Raw, read_head};
 use crate::client::get;
 use crate::harness::{Tidegate, eventually};
 use crate::listening::certificate;
+use crate::setup::{demo, one_pool_of};
 
 const QUICK: &str = "interval: 100ms, timeout: 100ms, fast_interval: 100ms";
 
@@ -18,20 +19,9 @@ async fn start(backend: SocketAddr, more: &str, check: &str) -> Tidegate {
 }
 
 fn config(backend: SocketAddr, more: &str, check: &str) -> String {
-    format!(
-        r#"
-version: 1
-admin: {{ listen: "127.0.0.1:0" }}
-listeners: [{{ name: public, listen: "127.0.0.1:0" }}]
-routes: [{{ match: {{ path_prefix: / }}, pool: web }}]
-pools:
-  web:
-    slow_start: 0s
-    backends: [{{ id: one, address: "{backend}" }}]
-    health_check: {{ {QUICK}, {check} }}
-{more}
-"#
-    )
+    let backend = format!("{{ id: one, address: \"{backend}\" }}");
+    let pool = format!("    health_check: {{ {QUICK}, {check} }}\n{more}");
+    one_pool_of(&backend, &pool)
 }
 
 async fn becomes(tidegate: &Tidegate, state: &str) {
@@ -43,9 +33,7 @@ async fn becomes(tidegate: &Tidegate, state: &str) {
 
 #[tokio::test]
 async fn http_over_both_versions_and_tcp() {
-    let backend = DemoBackend::start("127.0.0.1:0".parse().unwrap())
-        .await
-        .unwrap();
+    let backend = demo().await;
     for check in [
         "type: http, path: /healthz",
         "type: http2, path: /healthz",
@@ -64,9 +52,7 @@ async fn http_over_both_versions_and_tcp() {
 
 #[tokio::test]
 async fn a_backend_that_hangs_is_found() {
-    let backend = DemoBackend::start("127.0.0.1:0".parse().unwrap())
-        .await
-        .unwrap();
+    let backend = demo().await;
     let tidegate = start(backend.address, "", "path: /healthz").await;
     becomes(&tidegate, "healthy").await;
     backend.set_mode(Mode::Hanging).await.unwrap();
@@ -160,9 +146,7 @@ async fn the_probe_says_what_it_is_told_to_and_how_the_backend_stands() {
 
 #[tokio::test]
 async fn probes_can_go_to_another_port() {
-    let backend = DemoBackend::start("127.0.0.1:0".parse().unwrap())
-        .await
-        .unwrap();
+    let backend = demo().await;
     let health = answering("HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n").await;
     let check = format!("port: {}", health.address.port());
     let tidegate = start(backend.address, "", &check).await;
@@ -281,9 +265,7 @@ async fn grpc_health(serving: u8) -> SocketAddr {
 
 #[tokio::test]
 async fn real_traffic_stands_in_for_probes() {
-    let backend = DemoBackend::start("127.0.0.1:0".parse().unwrap())
-        .await
-        .unwrap();
+    let backend = demo().await;
     let slower =
         |check| config(backend.address, "", check).replace("interval: 100ms", "interval: 500ms");
     let quiet = Tidegate::start(&slower("path: /healthz, piggyback: false")).await;

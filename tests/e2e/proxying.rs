@@ -9,7 +9,6 @@ use futures_util::{SinkExt, StreamExt};
 use http::{Method, Request, Response};
 use http_body_util::Full;
 use serde_json::Value;
-use tidegate::demo_backends::DemoBackend;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::Message;
@@ -17,34 +16,12 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::backend::{Raw, read_head};
 use crate::client::{self, Http1, Http2, get, request, send};
 use crate::harness::Tidegate;
-
-fn config(backends: &[SocketAddr], pool: &str) -> String {
-    let backends: Vec<String> = backends.iter().map(|b| format!("\"{b}\"")).collect();
-    format!(
-        r#"
-version: 1
-admin: {{ listen: "127.0.0.1:0" }}
-listeners: [{{ name: public, listen: "127.0.0.1:0" }}]
-routes: [{{ match: {{ path_prefix: / }}, pool: web }}]
-pools:
-  web:
-    backends: [{}]
-{pool}
-"#,
-        backends.join(", ")
-    )
-}
-
-async fn demo() -> DemoBackend {
-    DemoBackend::start("127.0.0.1:0".parse().unwrap())
-        .await
-        .unwrap()
-}
+use crate::setup::{demo, one_pool};
 
 #[tokio::test]
 async fn the_backend_learns_who_asked_and_forgeries_are_replaced() {
     let backend = Raw::answering(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
-    let tidegate = Tidegate::start(&config(&[backend.address], "")).await;
+    let tidegate = Tidegate::start(&one_pool(&[backend.address], "")).await;
     let mut forged = request(Method::GET, "/x?y=1");
     for (name, value) in [
         ("x-forwarded-for", "6.6.6.6"),
@@ -96,7 +73,7 @@ async fn the_backend_learns_who_asked_and_forgeries_are_replaced() {
 #[tokio::test]
 async fn a_trusted_proxy_is_believed() {
     let backend = Raw::answering(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
-    let config = config(&[backend.address], "");
+    let config = one_pool(&[backend.address], "");
     let trusting = format!(
         "trusted_proxies: [\"127.0.0.0/8\"]\n{}",
         config.trim_start()
@@ -126,7 +103,7 @@ async fn a_trusted_proxy_is_believed() {
 #[tokio::test]
 async fn http2_in_clear_text_and_http1_on_one_port() {
     let backend = demo().await;
-    let tidegate = Tidegate::start(&config(&[backend.address], "")).await;
+    let tidegate = Tidegate::start(&one_pool(&[backend.address], "")).await;
     let mut h2 = Http2::connect(tidegate.address("public")).await;
     assert_eq!(h2.get("/healthz").await.status, 200);
     let mut h1 = Http1::connect(tidegate.address("public")).await.unwrap();
@@ -141,7 +118,7 @@ async fn http2_in_clear_text_and_http1_on_one_port() {
 async fn http2_backends_get_http2() {
     let backend = demo().await;
     let upstream = "    upstream: { protocol: http2 }\n";
-    let tidegate = Tidegate::start(&config(&[backend.address], upstream)).await;
+    let tidegate = Tidegate::start(&one_pool(&[backend.address], upstream)).await;
     let mut h2 = Http2::connect(tidegate.address("public")).await;
     let reply = h2.get("/headers").await;
     let told: Value = serde_json::from_slice(&reply.body).unwrap();
@@ -158,7 +135,7 @@ async fn http2_backends_get_http2() {
 #[tokio::test]
 async fn bodies_stream_both_ways() {
     let backend = demo().await;
-    let tidegate = Tidegate::start(&config(&[backend.address], "")).await;
+    let tidegate = Tidegate::start(&one_pool(&[backend.address], "")).await;
     let big = Bytes::from(vec![b'x'; 3_000_000]);
     for (path, expected) in [("/echo", big.clone()), ("/upload", Bytes::from("3000000"))] {
         let mut upload = request(Method::POST, path);
@@ -201,7 +178,7 @@ async fn an_empty_data_frame_does_not_poison_the_pooled_connection() {
         }
     })
     .await;
-    let tidegate = Tidegate::start(&config(&[backend.address], "")).await;
+    let tidegate = Tidegate::start(&one_pool(&[backend.address], "")).await;
     for round in 0..5 {
         let stream = tokio::net::TcpStream::connect(tidegate.address("public"))
             .await
@@ -229,7 +206,7 @@ async fn an_empty_data_frame_does_not_poison_the_pooled_connection() {
 async fn a_websocket_works_and_stays() {
     let backend = demo().await;
     let short = "    timeouts: { first_byte: 1s, read: 1s, total: 2s }\n";
-    let tidegate = Tidegate::start(&config(&[backend.address], short)).await;
+    let tidegate = Tidegate::start(&one_pool(&[backend.address], short)).await;
     let url = format!("ws://{}/ws", tidegate.address("public"));
     let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
     for round in 0..3 {
@@ -272,7 +249,7 @@ async fn an_early_101_does_not_tear_the_connection_down() {
         }
     })
     .await;
-    let tidegate = Tidegate::start(&config(&[backend.address], "")).await;
+    let tidegate = Tidegate::start(&one_pool(&[backend.address], "")).await;
     for round in 0..30 {
         let mut stream = tokio::net::TcpStream::connect(tidegate.address("public"))
             .await
@@ -301,7 +278,7 @@ async fn an_early_101_does_not_tear_the_connection_down() {
 async fn grpc_with_trailers() {
     let backend = grpc_backend().await;
     let upstream = "    upstream: { protocol: http2 }\n";
-    let tidegate = Tidegate::start(&config(&[backend], upstream)).await;
+    let tidegate = Tidegate::start(&one_pool(&[backend], upstream)).await;
     let stream = tokio::net::TcpStream::connect(tidegate.address("public"))
         .await
         .unwrap();
@@ -375,7 +352,7 @@ async fn backends_that_fail_each_in_its_way() {
         ("hang", hang.address, 504, "UT"),
         ("dead", dead, 502, "UF"),
     ] {
-        let tidegate = Tidegate::start(&config(&[backend], short)).await;
+        let tidegate = Tidegate::start(&one_pool(&[backend], short)).await;
         let reply = get(tidegate.address("public"), "/").await;
         assert_eq!(reply.status, status, "{name}");
         let line = tidegate.access.wait(name, |l| l["path"] == "/").await;
@@ -395,7 +372,7 @@ async fn a_refused_connection_goes_to_another_backend_whatever_the_method() {
     let dead = closed.local_addr().unwrap();
     drop(closed);
     let pool = "    policy: round_robin\n    outlier_detection: { mode: off }\n";
-    let tidegate = Tidegate::start(&config(&[dead, alive.address], pool)).await;
+    let tidegate = Tidegate::start(&one_pool(&[dead, alive.address], pool)).await;
     for _ in 0..10 {
         let mut post = request(Method::POST, "/echo");
         *post.body_mut() = Full::new(Bytes::from_static(b"once"));
@@ -428,7 +405,7 @@ async fn connections_to_backends_are_reused_and_not_past_their_idle_limit() {
     })
     .await;
     let upstream = "    upstream: { idle_timeout: 1s }\n";
-    let tidegate = Tidegate::start(&config(&[backend.address], upstream)).await;
+    let tidegate = Tidegate::start(&one_pool(&[backend.address], upstream)).await;
     for n in 0..5 {
         assert_eq!(get(tidegate.address("public"), "/").await.status, 200);
         // The connection is given back before the line is written.

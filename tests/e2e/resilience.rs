@@ -1,41 +1,17 @@
 //! What keeps one bad backend from becoming everybody's trouble: timeouts, retries, ejection, limits, draining.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
 use http_body_util::Full;
-use tidegate::demo_backends::{DemoBackend, Mode};
+use tidegate::demo_backends::Mode;
 use tokio::io::AsyncWriteExt;
 
 use crate::backend::{Raw, read_head};
 use crate::client::{Http2, get, request, send};
 use crate::harness::{Tidegate, eventually};
-
-fn config(backends: &[SocketAddr], pool: &str) -> String {
-    let backends: Vec<String> = backends.iter().map(|b| format!("\"{b}\"")).collect();
-    format!(
-        r#"
-version: 1
-admin: {{ listen: "127.0.0.1:0" }}
-listeners: [{{ name: public, listen: "127.0.0.1:0" }}]
-routes: [{{ match: {{ path_prefix: / }}, pool: web }}]
-pools:
-  web:
-    slow_start: 0s
-    backends: [{}]
-{pool}
-"#,
-        backends.join(", ")
-    )
-}
-
-async fn demo() -> DemoBackend {
-    DemoBackend::start("127.0.0.1:0".parse().unwrap())
-        .await
-        .unwrap()
-}
+use crate::setup::{demo, one_pool};
 
 /// Sends its head a byte at a time, for ever.
 async fn dribbling() -> Raw {
@@ -56,7 +32,7 @@ async fn dribbling() -> Raw {
 async fn the_total_time_is_a_real_504_even_for_a_head_that_dribbles() {
     let backend = dribbling().await;
     let pool = "    timeouts: { total: 1s }\n    retry: { attempts: 0 }\n";
-    let tidegate = Tidegate::start(&config(&[backend.address], pool)).await;
+    let tidegate = Tidegate::start(&one_pool(&[backend.address], pool)).await;
     let reply = get(tidegate.address("public"), "/h1").await;
     assert_eq!(reply.status, 504);
     let line = tidegate.access.wait("504", |l| l["path"] == "/h1").await;
@@ -76,7 +52,7 @@ async fn the_total_time_is_a_real_504_even_for_a_head_that_dribbles() {
 async fn a_silent_backend_is_a_504_over_http2_too() {
     let backend = demo().await;
     let pool = "    timeouts: { total: 1s }\n    retry: { attempts: 0 }\n";
-    let tidegate = Tidegate::start(&config(&[backend.address], pool)).await;
+    let tidegate = Tidegate::start(&one_pool(&[backend.address], pool)).await;
     let mut h2 = Http2::connect(tidegate.address("public")).await;
     assert_eq!(h2.get("/slow?ms=60000").await.status, 504);
 }
@@ -112,7 +88,7 @@ async fn idempotent_requests_are_retried_elsewhere_and_others_are_not() {
         Raw::answering(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nbad!").await;
     let good = demo().await;
     let pool = "    policy: round_robin\n    outlier_detection: { mode: off }\n";
-    let tidegate = Tidegate::start(&config(&[bad.address, good.address], pool)).await;
+    let tidegate = Tidegate::start(&one_pool(&[bad.address, good.address], pool)).await;
     let address = tidegate.address("public");
     for _ in 0..10 {
         assert_eq!(get(address, "/headers").await.status, 200);
@@ -151,7 +127,7 @@ async fn retries_stay_within_their_budget() {
     let worse =
         Raw::answering(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n").await;
     let pool = "    retry: { budget_min: 1, budget_min_per_second: 1, backoff_min: 1ms, backoff_max: 1ms }\n    outlier_detection: { mode: off }\n";
-    let tidegate = Tidegate::start(&config(&[bad.address, worse.address], pool)).await;
+    let tidegate = Tidegate::start(&one_pool(&[bad.address, worse.address], pool)).await;
     for _ in 0..100 {
         assert_eq!(get(tidegate.address("public"), "/").await.status, 503);
     }
@@ -173,7 +149,7 @@ async fn three_failures_in_a_row_eject_and_a_bad_deploy_ejects_no_more_than_half
     let backends = [demo().await, demo().await, demo().await, demo().await];
     let addresses: Vec<_> = backends.iter().map(|b| b.address).collect();
     let pool = "    policy: round_robin\n    retry: { attempts: 0 }\n";
-    let tidegate = Tidegate::start(&config(&addresses, pool)).await;
+    let tidegate = Tidegate::start(&one_pool(&addresses, pool)).await;
     for backend in &backends {
         backend.set_mode(Mode::Failing).await.unwrap();
     }
@@ -219,7 +195,7 @@ async fn three_failures_in_a_row_eject_and_a_bad_deploy_ejects_no_more_than_half
 async fn limits_queue_for_a_while_and_then_shed() {
     let backend = demo().await;
     let pool = "    limits: { max_in_flight: 1, queue: 1, queue_timeout: 500ms }\n";
-    let tidegate = Tidegate::start(&config(&[backend.address], pool)).await;
+    let tidegate = Tidegate::start(&one_pool(&[backend.address], pool)).await;
     let address = tidegate.address("public");
     let running = tokio::spawn(async move { get(address, "/slow?ms=250").await.status });
     eventually("one in flight", || async {
@@ -256,7 +232,7 @@ async fn limits_queue_for_a_while_and_then_shed() {
 async fn a_draining_backend_gets_no_new_requests_and_keeps_its_own() {
     let (one, two) = (demo().await, demo().await);
     let pool = "    policy: round_robin\n    health_check: { interval: 100ms, timeout: 100ms, fast_interval: 100ms }\n";
-    let tidegate = Tidegate::start(&config(&[one.address, two.address], pool)).await;
+    let tidegate = Tidegate::start(&one_pool(&[one.address, two.address], pool)).await;
     let address = tidegate.address("public");
     let slow: Vec<_> = (0..2)
         .map(|_| tokio::spawn(async move { get(address, "/slow?ms=1000").await.status }))
@@ -299,7 +275,7 @@ async fn a_backend_can_ask_to_be_drained_in_any_response() {
             .await;
     let staying = demo().await;
     let pool = "    policy: round_robin\n";
-    let tidegate = Tidegate::start(&config(&[leaving.address, staying.address], pool)).await;
+    let tidegate = Tidegate::start(&one_pool(&[leaving.address, staying.address], pool)).await;
     for _ in 0..10 {
         let reply = get(tidegate.address("public"), "/").await;
         assert_eq!(reply.status, 200);

@@ -3,48 +3,25 @@
 use std::net::SocketAddr;
 
 use http::Method;
-use tidegate::demo_backends::{DemoBackend, Mode};
+use tidegate::demo_backends::Mode;
 
 use crate::backend::Raw;
 use crate::client::{Http1, Reply, request};
 use crate::harness::{PATIENCE, Tidegate};
+use crate::setup::{addresses, demos, one_pool};
 
 const SECRET: &str = "a secret of the cluster, which has more than 32 bytes";
 
-async fn demos(n: usize) -> Vec<DemoBackend> {
-    let mut all = Vec::new();
-    for n in 0..n {
-        let any = "127.0.0.1:0".parse().unwrap();
-        let name = format!("b{n}");
-        all.push(DemoBackend::start_named(&name, any).await.unwrap());
-    }
-    all
-}
-
-fn addresses(backends: &[DemoBackend]) -> Vec<SocketAddr> {
-    backends.iter().map(|b| b.address).collect()
-}
-
 fn config(backends: &[SocketAddr], secret: &str, sticky: &str) -> String {
-    let backends: Vec<String> = backends.iter().map(|b| format!("\"{b}\"")).collect();
-    format!(
-        r#"
-version: 1
-admin: {{ listen: "127.0.0.1:0" }}
-cluster: {{ secret: "{secret}" }}
-listeners: [{{ name: public, listen: "127.0.0.1:0" }}]
-routes: [{{ match: {{ path_prefix: / }}, pool: web }}]
-pools:
-  web:
-    policy: round_robin
-    slow_start: 0s
-    backends: [{}]
+    let pool = format!(
+        "    policy: round_robin
     health_check: {{ interval: 100ms, timeout: 100ms, fast_interval: 100ms }}
     outlier_detection: {{ mode: off }}
     sticky: {sticky}
-"#,
-        backends.join(", ")
-    )
+"
+    );
+    let cluster = format!("cluster: {{ secret: \"{secret}\" }}\n");
+    one_pool(backends, &pool) + &cluster
 }
 
 async fn ask(tidegate: &Tidegate, cookie: &str) -> Reply {

@@ -4,6 +4,7 @@ use tidegate::demo_backends::DemoBackend;
 
 use crate::client::{Http1, Http2, get};
 use crate::harness::{Tidegate, eventually};
+use crate::setup::demo;
 
 fn config(backend: &DemoBackend, drain: &str) -> String {
     format!(
@@ -17,12 +18,6 @@ pools: {{ web: {{ backends: ["{}"] }} }}
 "#,
         backend.address
     )
-}
-
-async fn demo() -> DemoBackend {
-    DemoBackend::start("127.0.0.1:0".parse().unwrap())
-        .await
-        .unwrap()
 }
 
 #[tokio::test]
