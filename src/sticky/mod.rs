@@ -8,6 +8,8 @@
 mod cookie;
 mod decayed;
 mod decide;
+#[cfg(test)]
+mod fixture;
 mod keys;
 mod load;
 mod seal;

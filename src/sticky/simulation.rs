@@ -1,9 +1,7 @@
 //! Clients, instances and virtual time: what bounded load does to whole populations.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::collections::BTreeMap;
 
-use super::tests::{Instance, START, settings};
+use super::fixture::{Instance, START, settings};
 use super::*;
 
 struct Client {
@@ -261,7 +259,7 @@ fn weights_are_respected() {
     let mut pool = crate::pool::fixture::settings(model::Policy::RoundRobin, 2);
     pool.backends[1].weight = 3;
     pool.sticky = Some(settings());
-    let one = Instance::new(pool, &super::tests::keys(super::tests::SECRET, START));
+    let one = Instance::new(pool, &super::fixture::keys(super::fixture::SECRET, START));
     let mut world = World::new(6, vec![one], &[(2.0, "b0"); 40]);
     world.run_until(30);
     let rates = world.rates(&["b0", "b1"]);

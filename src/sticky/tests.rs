@@ -1,182 +1,17 @@
 //! The whole way of a request, over a real pool.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use http::header::{COOKIE, SET_COOKIE};
+use http::header::COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::fixture::{HOUR, Instance, SECRET, START, headers, keys, settings};
 use super::*;
-use crate::config::model::{OnOverload, Policy, SameSite, Secret, StickyCookie};
+use crate::config::model::Policy;
 use crate::pool::fixture;
-use crate::pool::{Pick, Picked, Silent};
+use crate::pool::{Pick, Silent};
 
-pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
-pub const HOUR: Duration = Duration::from_secs(3600);
-pub const START: u64 = 1_800_000_000;
-
-pub fn settings() -> model::Sticky {
-    let cookie = StickyCookie {
-        name: "srv_id".into(),
-        path: "/".into(),
-        domain: None,
-        same_site: SameSite::Lax,
-        always_secure: false,
-    };
-    model::Sticky {
-        carrier: Carrier::Cookie(cookie),
-        ttl: HOUR,
-        idle_ttl: None,
-        bounded_load: Some(1.25),
-        on_overload: OnOverload::Rehome,
-        strict: false,
-        keys: vec![],
-    }
-}
-
-pub fn keys(secret: &str, unix: u64) -> Arc<Keys> {
-    let source = Source::Secrets(vec![Secret(secret.into())], 6 * HOUR);
-    Arc::new(Keys::new(source, HOUR, unix).unwrap())
-}
-
-/// One pool on one instance.
-pub struct Instance {
-    pub pool: Pool,
-    pub sticky: Sticky,
-    origin: Instant,
-}
-
-impl Instance {
-    pub fn new(pool: model::Pool, keys: &Arc<Keys>) -> Self {
-        let origin = Instant::now();
-        let pool = Pool::build(&pool, None, origin, true, Arc::new(Silent));
-        let sticky = Sticky::new(&pool, keys, None, origin).unwrap();
-        Self {
-            pool,
-            sticky,
-            origin,
-        }
-    }
-
-    pub fn of(n: usize, sticky: model::Sticky) -> Self {
-        let mut pool = fixture::settings(Policy::RoundRobin, n);
-        pool.sticky = Some(sticky);
-        Self::new(pool, &keys(SECRET, START))
-    }
-
-    /// So many milliseconds after the start.
-    pub fn clock(&self, millis: u64) -> Clock {
-        Clock {
-            now: self.origin + Duration::from_millis(millis),
-            unix: START + millis / 1_000,
-        }
-    }
-
-    pub fn at(&self, seconds: u64) -> Clock {
-        self.clock(seconds * 1_000)
-    }
-
-    /// One request: how it went, where to, and the cookie afterwards.
-    pub fn ask(
-        &self,
-        cookie: Option<&str>,
-        clock: Clock,
-    ) -> (StickyResult, Picked, Option<String>) {
-        let (result, picked, set) = self.ask_with(&headers(cookie), clock);
-        (
-            result,
-            picked,
-            set.map(|(name, value)| {
-                assert_eq!(name, SET_COOKIE);
-                let value = value.to_str().unwrap();
-                value
-                    .strip_prefix("srv_id=")
-                    .unwrap()
-                    .split(';')
-                    .next()
-                    .unwrap()
-                    .to_owned()
-            }),
-        )
-    }
-
-    pub fn ask_with(
-        &self,
-        headers: &HeaderMap,
-        clock: Clock,
-    ) -> (StickyResult, Picked, Option<(HeaderName, HeaderValue)>) {
-        let mut decision = self
-            .sticky
-            .decide(self.sticky.read(headers), &self.pool, clock);
-        let picked = self
-            .sticky
-            .pick(&mut decision, &self.pool, &Pick::default(), clock.now)
-            .unwrap();
-        (
-            decision.result,
-            picked,
-            self.sticky.set_header(&decision, true),
-        )
-    }
-
-    /// As `ask`, without sealing: for many requests.
-    pub fn ask_unsealed(
-        &self,
-        ticket: Ticket,
-        clock: Clock,
-    ) -> (StickyResult, Picked, Option<Ticket>) {
-        let mut decision = self.sticky.decide(Claim::Ticket(ticket), &self.pool, clock);
-        let picked = self
-            .sticky
-            .pick(&mut decision, &self.pool, &Pick::default(), clock.now)
-            .unwrap();
-        (
-            decision.result,
-            picked,
-            decision.reissue.then_some(decision.ticket),
-        )
-    }
-
-    pub fn mint(&self, ticket: &Ticket, unix: u64) -> String {
-        let keys = keys(SECRET, unix);
-        let sealed = seal(
-            ticket,
-            keys.ring().sealing().unwrap(),
-            [7; 12],
-            &self.sticky.bound,
-        )
-        .unwrap();
-        String::from_utf8(sealed.into()).unwrap()
-    }
-
-    pub fn ticket(&self, backend: &str, session: u64, unix: u64) -> Ticket {
-        let (pool, backend) = (self.sticky.pool, crate::hash::hash(backend.as_bytes()));
-        let unix = unix as u32;
-        Ticket {
-            pool,
-            backend,
-            session,
-            issued: unix,
-            expires: unix + 3_600,
-            last_seen: unix,
-            moved_from: 0,
-            moved_at: 0,
-            moves: 0,
-        }
-    }
-}
-
-fn headers(cookie: Option<&str>) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    if let Some(cookie) = cookie {
-        headers.append(
-            COOKIE,
-            HeaderValue::from_str(&format!("theme=dark; srv_id={cookie}; a=b")).unwrap(),
-        );
-    }
-    headers
-}
+mod lifetimes;
 
 #[test]
 fn a_client_stays_and_is_told_once() {
@@ -265,75 +100,6 @@ fn what_is_wrong_is_named() {
     );
     let (_, _, theirs) = stranger.ask(None, stranger.at(0));
     assert_eq!(result(&theirs.unwrap(), 0), StickyResult::UnknownKey);
-}
-
-#[test]
-fn clocks_may_differ_by_a_minute() {
-    let one = Instance::of(4, settings());
-    let result = |ahead: u64| {
-        let cookie = one.mint(&one.ticket("b0", 1, START + ahead), START);
-        one.ask(Some(&cookie), one.at(0)).0
-    };
-    assert_eq!(result(60), StickyResult::Hit);
-    assert_eq!(result(61), StickyResult::Expired);
-}
-
-#[test]
-fn a_shorter_ttl_counts_at_once() {
-    let short = model::Sticky {
-        ttl: HOUR / 2,
-        ..settings()
-    };
-    let one = Instance::of(4, short);
-    let cookie = one.mint(&one.ticket("b0", 1, START), START);
-    assert_eq!(one.ask(Some(&cookie), one.at(1_799)).0, StickyResult::Hit);
-    assert_eq!(
-        one.ask(Some(&cookie), one.at(1_800)).0,
-        StickyResult::Expired
-    );
-}
-
-#[test]
-fn idle_time_ends_sessions_and_half_of_it_renews_them() {
-    let one = Instance::of(
-        4,
-        model::Sticky {
-            idle_ttl: Some(HOUR / 6),
-            ..settings()
-        },
-    );
-    let cookie = one.mint(&one.ticket("b0", 1, START), START);
-    assert_eq!(one.ask(Some(&cookie), one.at(300)).2, None);
-    let (result, _, renewed) = one.ask(Some(&cookie), one.at(301));
-    assert_eq!(result, StickyResult::Hit);
-    assert_eq!(one.ask(Some(&cookie), one.at(601)).0, StickyResult::Expired);
-    let renewed = renewed.unwrap();
-    assert_eq!(one.ask(Some(&renewed), one.at(900)).0, StickyResult::Hit);
-    assert_eq!(
-        one.ask(Some(&renewed), one.at(902)).0,
-        StickyResult::Expired
-    );
-}
-
-#[test]
-fn renewing_does_not_extend_the_ttl() {
-    let one = Instance::of(
-        4,
-        model::Sticky {
-            idle_ttl: Some(HOUR / 6),
-            ..settings()
-        },
-    );
-    let mut cookie = one.ask(None, one.at(0)).2.unwrap();
-    for second in (0..3_600).step_by(200) {
-        let (result, _, set) = one.ask(Some(&cookie), one.at(second));
-        assert_eq!(result, StickyResult::Hit, "{second}");
-        cookie = set.unwrap_or(cookie);
-    }
-    assert_eq!(
-        one.ask(Some(&cookie), one.at(3_600)).0,
-        StickyResult::Expired
-    );
 }
 
 #[test]
@@ -494,47 +260,6 @@ fn instances_honour_each_others_cookies() {
             (StickyResult::Hit, first.backend.id(), None)
         );
     }
-}
-
-#[test]
-fn nobody_moves_when_epochs_end() {
-    let mut pool = fixture::settings(Policy::RoundRobin, 4);
-    pool.sticky = Some(model::Sticky {
-        ttl: 13 * HOUR,
-        idle_ttl: Some(HOUR),
-        ..settings()
-    });
-    let source = Source::Secrets(vec![Secret(SECRET.into())], 6 * HOUR);
-    let keys = Arc::new(Keys::new(source, 13 * HOUR, START).unwrap());
-    let (one, late) = (
-        Instance::new(pool.clone(), &keys),
-        Instance::new(pool, &self::keys(SECRET, START)),
-    );
-    let mut clients: Vec<(String, String)> = (0..8)
-        .map(|_| one.ask(None, one.at(0)))
-        .map(|(_, picked, cookie)| (picked.backend.id().to_owned(), cookie.unwrap()))
-        .collect();
-    let mut epochs = 0;
-    for second in (600..13 * 3_600).step_by(600) {
-        epochs += usize::from(keys.advance(START + second));
-        for (home, cookie) in &mut clients {
-            let (result, picked, set) = one.ask(Some(cookie), one.at(second));
-            assert_eq!(
-                (result, picked.backend.id()),
-                (StickyResult::Hit, home.as_str()),
-                "{second}"
-            );
-            *cookie = set.unwrap_or(std::mem::take(cookie));
-        }
-    }
-    assert_eq!(epochs, 2);
-    // An instance that did not notice the end of the epoch yet opens what the next one seals.
-    let fresh = Instance::new(
-        one.pool.settings().clone(),
-        &self::keys(SECRET, START + 21_600),
-    );
-    let cookie = fresh.ask(None, fresh.at(0)).2.unwrap();
-    assert_eq!(late.ask(Some(&cookie), late.at(1)).0, StickyResult::Hit);
 }
 
 #[test]
