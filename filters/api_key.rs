@@ -164,7 +164,6 @@ fn unhex(hex: &str) -> Option<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use crate::testing::{Call, Route, refusal};
     use serde_json::json;

@@ -236,7 +236,6 @@ fn user_line(line: &str) -> Option<(String, String)> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use crate::testing::{Call, Route, refusal};
     use argon2::password_hash::{PasswordHasher, SaltString};

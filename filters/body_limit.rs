@@ -92,7 +92,6 @@ impl Build for BodyLimit {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use crate::testing::{Call, Route, refusal};
     use futures_util::FutureExt;

@@ -220,7 +220,6 @@ impl Build for ExtAuth {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use crate::outbound::loopback::Loopback;
     use crate::testing::{Call, Route, refusal};

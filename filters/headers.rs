@@ -108,7 +108,6 @@ impl Build for Headers {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use crate::testing::{Call, Route, refusal};
     use serde_json::json;

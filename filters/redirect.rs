@@ -142,7 +142,6 @@ impl Build for Redirect {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use crate::filter::TlsFacts;
     use crate::testing::{Call, Route, refusal};

@@ -97,7 +97,6 @@ impl Build for RequestId {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use crate::testing::{Call, Route};
     use serde_json::json;

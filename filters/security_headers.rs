@@ -150,7 +150,6 @@ fn hsts(config: &Config) -> Option<HeaderValue> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use crate::filter::{Response, TlsFacts};
     use crate::testing::{Call, Route, refusal};

@@ -93,7 +93,6 @@ fn ask<S: Copy + Read + Write>(
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use std::net::TcpListener;

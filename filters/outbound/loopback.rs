@@ -1,6 +1,4 @@
 //! A server on loopback for tests: one answer to everything, and it remembers what it heard.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};

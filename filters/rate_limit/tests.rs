@@ -1,4 +1,3 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::*;
 use crate::filter::{KeyBytes, entry};
 use crate::testing::{Call, Route, refusal};

@@ -49,7 +49,6 @@ pub(super) fn read(path: &Path) -> Result<String, ReadError> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     #[test]

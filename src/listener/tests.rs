@@ -1,6 +1,4 @@
 //! The tables of request heads and chunked bodies in `tests/smuggling/`, held against the scanners.
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use super::chunked::ChunkScanner;
 use super::head::{Framing, HeadLimits, HeadScanner, Progress};
 use crate::fuzzing;

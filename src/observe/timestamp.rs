@@ -39,7 +39,6 @@ fn digits(place: &mut [u8], mut value: u64) {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

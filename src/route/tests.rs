@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used)]
-
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};

@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use super::{Framing, HeadFacts, HeadLimits, HeadScanner, Progress, Refusal, Version};
 
 const LIMITS: HeadLimits = HeadLimits {

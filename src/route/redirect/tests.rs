@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used)]
-
 use http::StatusCode;
 use proptest::prelude::*;
 
