@@ -180,6 +180,8 @@ pub struct InFlight {
     pub(super) trial: bool,
     /// This request had tried this backend before.
     pub(super) repeated: bool,
+    /// The run of failures that this one's good head ended; taken up again if what follows breaks off.
+    pub(super) run_before: AtomicU32,
 }
 
 impl InFlight {
@@ -194,6 +196,7 @@ impl InFlight {
             waiting: true,
             trial: false,
             repeated: false,
+            run_before: AtomicU32::new(0),
         }
     }
 

@@ -31,7 +31,8 @@ enum Sign {
 }
 
 impl Pool {
-    /// To be called once for each attempt, when its outcome is known.
+    /// To be called when the outcome of an attempt is known, and once more when a good head turns out to have been
+    /// followed by a failure: a body that breaks off, a gRPC status in the trailers.
     pub fn record(&self, in_flight: &InFlight, attempt: &Attempt, now: Instant) {
         let backend = in_flight.backend();
         match self.sign(attempt.outcome) {
@@ -75,7 +76,8 @@ impl Pool {
             backend.hot.latency.observe(micros as f32, at);
         }
         if backend.hot.run.load(Relaxed) != 0 {
-            backend.hot.run.store(0, Relaxed);
+            let run = backend.hot.run.swap(0, Relaxed);
+            in_flight.run_before.store(run, Relaxed);
         }
         if backend.state() == State::HalfOpen {
             self.record_trial(in_flight, true, now);
@@ -97,7 +99,13 @@ impl Pool {
             let micros = waited.map_or(0.0, |micros| micros as f32);
             backend.hot.latency.observe(micros.max(PENALTY_MICROS), at);
         }
-        let run = backend.hot.run.fetch_add(1, Relaxed) + 1;
+        // The good head of this very attempt must not have ended the run, or broken bodies would never eject.
+        let more = in_flight.run_before.swap(0, Relaxed).saturating_add(1);
+        let run = backend
+            .hot
+            .run
+            .fetch_add(more, Relaxed)
+            .saturating_add(more);
         let third_refusal = refused && !in_flight.repeated && backend.refused(now);
         match backend.state() {
             State::HalfOpen => self.record_trial(in_flight, false, now),

@@ -212,7 +212,7 @@ pub fn answered(session: &Session, response: &mut ResponseHeader, ctx: &mut Cont
     let drain = response
         .remove_header(DRAIN_HEADER)
         .is_some_and(|v| v == "1");
-    let outcome = Outcome::Status(grpc_as_http(response).unwrap_or(status));
+    let outcome = Outcome::Status(grpc_as_http(&response.headers).unwrap_or(status));
     note_first_byte(ctx);
     if pool.config.retry.on_status.contains(&response.status) && may_retry(session, ctx, &pool) {
         record(ctx, outcome, drain);
@@ -227,9 +227,16 @@ pub fn answered(session: &Session, response: &mut ResponseHeader, ctx: &mut Cont
     Ok(())
 }
 
+/// A gRPC call that had begun to answer says only here how it went.
+pub fn ended_with(trailers: &HeaderMap, ctx: &mut Context) {
+    if let Some(status) = grpc_as_http(trailers) {
+        record(ctx, Outcome::Status(status), false);
+    }
+}
+
 /// A gRPC error arrives with status 200; those that mean a sick server count as one.
-fn grpc_as_http(response: &ResponseHeader) -> Option<u16> {
-    let status = response.headers.get("grpc-status")?;
+fn grpc_as_http(fields: &HeaderMap) -> Option<u16> {
+    let status = fields.get("grpc-status")?;
     match status.to_str().ok()? {
         "4" => Some(504),
         "13" | "2" => Some(500),

@@ -276,9 +276,34 @@ async fn an_early_101_does_not_tear_the_connection_down() {
 
 #[tokio::test]
 async fn grpc_with_trailers() {
-    let backend = grpc_backend().await;
+    let backend = grpc_backend("0").await;
     let upstream = "    upstream: { protocol: http2 }\n";
     let tidegate = Tidegate::start(&one_pool(&[backend], upstream)).await;
+    let trailers = grpc_call(&tidegate).await;
+    assert_eq!(trailers["grpc-status"], "0");
+    assert_eq!(trailers["grpc-message"], "fine");
+}
+
+#[tokio::test]
+async fn a_grpc_status_in_trailers_is_evidence_too() {
+    let sick = grpc_backend("14").await;
+    let spare = grpc_backend("0").await;
+    let pool = "    policy: round_robin
+    upstream: { protocol: http2 }
+    outlier_detection: { error_rate: false }
+";
+    let tidegate = Tidegate::start(&one_pool(&[sick, spare], pool)).await;
+    for _ in 0..12 {
+        grpc_call(&tidegate).await;
+    }
+    let id = sick.to_string();
+    tidegate.wait_state("web", &id, "ejected").await;
+    let told = tidegate.backend("web", &id).await;
+    assert_eq!(told["reason"], "consecutive_failures", "{told}");
+}
+
+/// One unary call; its trailers.
+async fn grpc_call(tidegate: &Tidegate) -> http::HeaderMap {
     let stream = tokio::net::TcpStream::connect(tidegate.address("public"))
         .await
         .unwrap();
@@ -297,13 +322,11 @@ async fn grpc_with_trailers() {
     let mut body = response.into_body();
     let message = body.data().await.unwrap().unwrap();
     assert_eq!(message, Bytes::from_static(b"\0\0\0\0\x02hi"));
-    let trailers = body.trailers().await.unwrap().unwrap();
-    assert_eq!(trailers["grpc-status"], "0");
-    assert_eq!(trailers["grpc-message"], "fine");
+    body.trailers().await.unwrap().unwrap()
 }
 
 /// Echoes one message and ends with trailers; refuses a call without `te: trailers`.
-async fn grpc_backend() -> SocketAddr {
+async fn grpc_backend(status: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -322,7 +345,7 @@ async fn grpc_backend() -> SocketAddr {
                         let mut out = respond.send_response(head, false).unwrap();
                         out.send_data(message, false).unwrap();
                         let mut trailers = http::HeaderMap::new();
-                        trailers.insert("grpc-status", "0".parse().unwrap());
+                        trailers.insert("grpc-status", status.parse().unwrap());
                         trailers.insert("grpc-message", "fine".parse().unwrap());
                         out.send_trailers(trailers).unwrap();
                     });

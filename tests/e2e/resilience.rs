@@ -9,7 +9,7 @@ use tidegate::demo_backends::Mode;
 use tokio::io::AsyncWriteExt;
 
 use crate::backend::{Raw, read_head};
-use crate::client::{Http2, get, request, send};
+use crate::client::{Http2, get, request, send, try_send};
 use crate::harness::{Tidegate, eventually};
 use crate::setup::{demo, one_pool};
 
@@ -326,4 +326,20 @@ pools:
         near.requests() > before
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_backend_that_breaks_off_its_bodies_is_ejected() {
+    let broken = Raw::answering(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nbut").await;
+    let good = demo().await;
+    let pool = "    policy: round_robin\n    outlier_detection: { error_rate: false }\n";
+    let tidegate = Tidegate::start(&one_pool(&[broken.address, good.address], pool)).await;
+    let id = broken.address.to_string();
+    for _ in 0..12 {
+        let asked = request(Method::GET, "/");
+        let _ = try_send(tidegate.address("public"), asked).await;
+    }
+    tidegate.wait_state("web", &id, "ejected").await;
+    let told = tidegate.backend("web", &id).await;
+    assert_eq!(told["reason"], "consecutive_failures", "{told}");
 }
