@@ -83,6 +83,7 @@ fn lookup(table: &RouteTable<usize>, host: &str, raw: &str) -> bool {
             method,
             headers: &headers,
             client,
+            certificate: None,
         })
         .is_some()
 }

@@ -190,7 +190,12 @@ fn assemble_listeners(
     let metrics = &instance.metrics;
     let app: Arc<App> = Arc::new(proxy::app(instance.clone(), conf));
     let refused = Arc::new(proxy::RefusedRequests(instance.clone()));
-    let listeners = Arc::new(Listeners::new(app, refused.clone(), metrics.clone()));
+    let listeners = Arc::new(Listeners::new(
+        app,
+        refused.clone(),
+        metrics.clone(),
+        conf.threads,
+    ));
     let admin_app = Arc::new(Admin::new(instance.clone()));
     let shown = listeners.clone();
     admin_app.show_listeners(Box::new(move || shown.status()));
@@ -199,7 +204,7 @@ fn assemble_listeners(
         filters: Arc::new(filters),
         path,
         listeners,
-        admin: Arc::new(Listeners::new(admin_app, refused, metrics.clone())),
+        admin: Arc::new(Listeners::new(admin_app, refused, metrics.clone(), 1)),
     })
 }
 

@@ -102,7 +102,7 @@ fn check(path: &std::path::Path, filters: &Table) -> ExitCode {
         .iter()
         .filter_map(|l| l.tls.as_ref())
     {
-        if let Err(error) = Tls::load(tls) {
+        if let Err(error) = Tls::check(tls) {
             return fail(&format!("{}: error: {error}", path.display()));
         }
     }

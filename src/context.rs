@@ -40,6 +40,10 @@ pub struct Context {
     /// Why the response is not a backend's.
     pub failure: Option<Failure>,
     pub upgrade: bool,
+    /// It came before the TLS handshake was done, and its route lets it go on.
+    pub early_data: bool,
+    /// The attempt under way says so to the backend.
+    pub sent_early: bool,
     pub body_seen: u64,
     pub first_byte: Option<Duration>,
     pub connect: Option<Duration>,
@@ -84,6 +88,8 @@ impl Default for Context {
             retry: None,
             failure: None,
             upgrade: false,
+            early_data: false,
+            sent_early: false,
             body_seen: 0,
             first_byte: None,
             connect: None,

@@ -17,6 +17,9 @@ pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-p
 pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 pub const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 pub const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+pub const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+pub const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
+const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A request id longer than this is replaced.
@@ -96,6 +99,7 @@ pub fn tell_backend(
         request.remove_header(&X_REAL_IP);
         request.insert_header(X_FORWARDED_FOR, labels.client_ip.clone())?;
     }
+    tell_certificate(request, connection, origin)?;
     let scheme = HeaderValue::from_static(connection.scheme());
     keep_or_set(request, origin, X_FORWARDED_PROTO, scheme)?;
     keep_or_set(request, origin, X_FORWARDED_PORT, labels.port.clone())?;
@@ -103,6 +107,28 @@ pub fn tell_backend(
         keep_or_set(request, origin, X_FORWARDED_HOST, host)?;
     }
     Ok(())
+}
+
+/// What a client says of its own certificate is believed from a trusted proxy only, which has checked it.
+fn tell_certificate(
+    request: &mut RequestHeader,
+    connection: &Connection,
+    origin: Origin,
+) -> Result<()> {
+    if !origin.trusted {
+        request.remove_header(&X_FORWARDED_CLIENT_CERT);
+        request.remove_header(&CLIENT_CERT);
+        request.remove_header(&CLIENT_CERT_CHAIN);
+    }
+    let Some(shown) = connection.tls.as_ref().and_then(|tls| tls.client.as_ref()) else {
+        return Ok(());
+    };
+    let forwarded = shown.forwarded.clone();
+    keep_or_set(request, origin, X_FORWARDED_CLIENT_CERT, forwarded)?;
+    match &shown.whole {
+        Some(whole) => keep_or_set(request, origin, CLIENT_CERT, whole.clone()),
+        None => Ok(()),
+    }
 }
 
 fn keep_or_set(

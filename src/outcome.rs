@@ -58,6 +58,10 @@ pub const NO_ROUTE: Failure = failure(404, "NR", "no_route");
 pub const BAD_PATH: Failure = failure(400, "DPE", "bad_path");
 /// The host can't stand in a redirect.
 pub const BAD_HOST: Failure = failure(400, "DPE", "bad_host");
+/// The host is not one of those that the certificate of the connection is made out to (RFC 9110, section 15.5.20).
+pub const MISDIRECTED: Failure = failure(421, "DPE", "misdirected");
+/// The TLS handshake behind early data was not finished in time (RFC 8470, section 5.2).
+pub const TOO_EARLY: Failure = failure(425, "DPE", "handshake_unfinished");
 /// The body is larger than the route allows.
 pub const BODY_TOO_LARGE: Failure = failure(413, "DPE", "body_too_large");
 /// A connection without the PROXY header that its listener requires.

@@ -2,6 +2,7 @@
 
 mod answer;
 mod attempt;
+mod early_data;
 mod filters;
 mod finish;
 mod refused;
@@ -65,6 +66,9 @@ impl ProxyHttp for Proxy {
         if let Err(failure) = routing::find(session, ctx) {
             return answer::failure(session, ctx, failure).await;
         }
+        if let Err(failure) = early_data::admit(session, ctx).await {
+            return answer::failure(session, ctx, failure).await;
+        }
         if let Some(response) = filters::request(session, ctx).await {
             return answer::whole(session, ctx, response).await;
         }
@@ -116,6 +120,7 @@ impl ProxyHttp for Proxy {
             forwarded::tell_backend(request, connection, origin)?;
         }
         request.insert_header(forwarded::X_REQUEST_ID, ctx.request_id.clone())?;
+        early_data::tell_backend(request, ctx)?;
         attempt::announce(request, ctx)?;
         filters::upstream_request(request, ctx).await
     }
@@ -127,6 +132,9 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        if early_data::was_too_early(session, response, ctx).await {
+            return Err(attempt::repeat(ctx, response.status));
+        }
         attempt::answered(session, response, ctx)
     }
 

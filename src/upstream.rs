@@ -11,10 +11,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use boring::pkey::PKey;
 use boring::x509::X509;
 use pingora_core::protocols::ALPN;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::upstreams::peer::{HttpPeer, PeerOptions};
+use pingora_core::utils::tls::CertKey;
 
 use crate::config::model::{Address, Timeouts, Upstream, UpstreamProtocol};
 
@@ -24,9 +26,12 @@ pub enum UpstreamError {
     /// The CA bundle can't be read.
     #[error("{}: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
-    /// The CA bundle holds no certificate.
+    /// The file holds no certificate.
     #[error("{}: no certificate in it; write a PEM bundle", .0.display())]
     NoCertificate(PathBuf),
+    /// The key is unusable, or another certificate's.
+    #[error("{}: not the private key of the certificate in {}", key.display(), cert.display())]
+    BadKey { cert: PathBuf, key: PathBuf },
     /// A Unix socket's path is not one.
     #[error("{}: not usable as a Unix socket path", .0.display())]
     BadPath(PathBuf),
@@ -38,7 +43,9 @@ pub struct Connect {
     options: PeerOptions,
     server_name: String,
     tls: bool,
-    /// Keeps pooled connections apart that differ in what Pingora's own key leaves out (the CA).
+    /// Shown to backends that ask.
+    identity: Option<Arc<CertKey>>,
+    /// Keeps pooled connections apart that differ in what Pingora's own key leaves out (CA and client certificate).
     group: u64,
 }
 
@@ -54,18 +61,23 @@ impl Connect {
             UpstreamProtocol::Auto => ALPN::H2H1,
         };
         let mut server_name = String::new();
+        let mut identity = None;
         if let Some(tls) = &upstream.tls {
             server_name.clone_from(&tls.server_name);
             options.verify_cert = tls.verify;
             options.verify_hostname = tls.verify;
             if let Some(path) = &tls.ca {
-                options.ca = Some(Arc::new(read_ca(path)?));
+                options.ca = Some(Arc::new(read_chain(path)?.into_boxed_slice()));
+            }
+            if let Some((cert, key)) = &tls.identity {
+                identity = Some(Arc::new(read_identity(cert, key)?));
             }
         }
         Ok(Connect {
             options,
             server_name,
             tls: upstream.tls.is_some(),
+            identity,
             group: group_of(upstream),
         })
     }
@@ -83,6 +95,7 @@ impl Connect {
             }
         };
         peer.options = self.options.clone();
+        peer.client_cert_key.clone_from(&self.identity);
         peer.group_key = self.group;
         Ok(peer)
     }
@@ -113,18 +126,36 @@ pub fn with_port(mut peer: HttpPeer, port: u16) -> HttpPeer {
 fn group_of(upstream: &Upstream) -> u64 {
     let mut hasher = DefaultHasher::new();
     if let Some(tls) = &upstream.tls {
-        (&tls.server_name, &tls.ca, tls.verify).hash(&mut hasher);
+        (&tls.server_name, &tls.ca, &tls.identity, tls.verify).hash(&mut hasher);
     }
     hasher.finish()
 }
 
-fn read_ca(path: &Path) -> Result<Box<[X509]>, UpstreamError> {
-    let pem = fs::read(path).map_err(|source| UpstreamError::Read {
+fn read(path: &Path) -> Result<Vec<u8>, UpstreamError> {
+    fs::read(path).map_err(|source| UpstreamError::Read {
         path: path.to_owned(),
         source,
-    })?;
-    match X509::stack_from_pem(&pem) {
-        Ok(stack) if !stack.is_empty() => Ok(stack.into_boxed_slice()),
+    })
+}
+
+fn read_chain(path: &Path) -> Result<Vec<X509>, UpstreamError> {
+    match X509::stack_from_pem(&read(path)?) {
+        Ok(stack) if !stack.is_empty() => Ok(stack),
         _ => Err(UpstreamError::NoCertificate(path.to_owned())),
+    }
+}
+
+fn read_identity(cert: &Path, key: &Path) -> Result<CertKey, UpstreamError> {
+    let chain = read_chain(cert)?;
+    let private = PKey::private_key_from_pem(&read(key)?).ok();
+    let public = chain.first().and_then(|leaf| leaf.public_key().ok());
+    match (private, public) {
+        (Some(private), Some(public)) if public.public_eq(&private) => {
+            Ok(CertKey::new(chain, private))
+        }
+        _ => Err(UpstreamError::BadKey {
+            cert: cert.to_owned(),
+            key: key.to_owned(),
+        }),
     }
 }

@@ -24,6 +24,9 @@ use crate::snapshot::Snapshot;
 /// How often pools look at rates, latencies and timers.
 const TICK: Duration = Duration::from_secs(1);
 
+/// How often certificates are looked at.
+const CERTIFICATES: Duration = Duration::from_secs(12 * 3600);
+
 /// One Pingora service, on a runtime of its own, so that a busy data path delays neither probes nor `/metrics`.
 pub struct Background {
     pub reloader: Arc<Reloader>,
@@ -41,6 +44,7 @@ impl Service for Background {
     ) {
         let instance = self.reloader.instance.clone();
         tokio::spawn(upkeep(instance.clone()));
+        tokio::spawn(look_at_certificates(self.reloader.clone()));
         let mut health = ActiveHealth::new(instance.clone());
         health.follow();
         let mut filters = FilterTasks::default();
@@ -80,6 +84,14 @@ async fn upkeep(instance: Arc<Instance>) {
         for pool in instance.snapshot.load().pools.values() {
             pool.tick(now);
         }
+    }
+}
+
+/// Those that were fine when they were loaded.
+async fn look_at_certificates(reloader: Arc<Reloader>) {
+    loop {
+        tokio::time::sleep(CERTIFICATES).await;
+        reloader.listeners.warn_of_expiry();
     }
 }
 

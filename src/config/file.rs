@@ -33,6 +33,12 @@ impl From<std::io::Error> for ReadError {
 
 /// The text of a regular file of at most [`MAX_BYTES`].
 pub(super) fn read(path: &Path) -> Result<String, ReadError> {
+    String::from_utf8(read_bytes(path)?)
+        .map_err(|e| ReadError::NotText(e.utf8_error().valid_up_to()))
+}
+
+/// What a regular file of at most [`MAX_BYTES`] holds.
+pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, ReadError> {
     // Asked before opening: opening a pipe would wait for its writer.
     if !std::fs::metadata(path)?.is_file() {
         return Err(ReadError::NotAFile);
@@ -44,7 +50,7 @@ pub(super) fn read(path: &Path) -> Result<String, ReadError> {
     if bytes.len() as u64 > MAX_BYTES {
         return Err(ReadError::TooLarge);
     }
-    String::from_utf8(bytes).map_err(|e| ReadError::NotText(e.utf8_error().valid_up_to()))
+    Ok(bytes)
 }
 
 #[cfg(test)]

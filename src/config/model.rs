@@ -68,15 +68,45 @@ pub enum ProxyProtocol {
     },
 }
 
+/// TLS of one listener.
 #[derive(Debug, Clone)]
 pub struct ListenerTls {
+    /// At least one.
     pub certificates: Vec<CertificateFiles>,
+    /// Refuse TLS 1.2.
+    pub only_tls13: bool,
+    /// Refuse clients that ask for a name which no certificate has.
+    pub close_unknown_names: bool,
+    pub client_auth: Option<ClientAuth>,
+    /// `None`: no session tickets.
+    pub tickets: Option<TicketKeys>,
+    pub early_data: bool,
+}
+
+/// What the keys of session tickets are made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TicketKeys {
+    /// Of the cluster's secrets, one key for each epoch of this length.
+    Cluster(Vec<Secret>, Duration),
+    /// Files; the first one's key makes tickets, all open them.
+    Files(Vec<PathBuf>),
+    /// Of a secret that this process makes up, one key for each epoch of this length.
+    Own(Duration),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ClientAuth {
+    pub ca: PathBuf,
+    pub required: bool,
+    /// Send the certificate itself to backends, too.
+    pub forward_certificate: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateFiles {
     pub cert: PathBuf,
     pub key: PathBuf,
+    pub ocsp: Option<PathBuf>,
 }
 
 /// Deadlines and caps of one listener.
@@ -91,6 +121,8 @@ pub struct ListenerLimits {
     pub max_header_bytes: usize,
     pub max_headers: usize,
     pub max_uri_bytes: usize,
+    /// Full TLS handshakes that wait for a thread.
+    pub max_queued_handshakes: usize,
     pub max_connections: usize,
     /// Requests served on one HTTP/1 connection before it is closed.
     pub max_requests_per_connection: u32,
@@ -115,6 +147,8 @@ pub struct Route {
     pub retry_attempts: Option<u32>,
     /// Largest request body in bytes; `None` is no limit.
     pub max_body_bytes: Option<u64>,
+    /// Requests may go to a backend before the TLS handshake is done.
+    pub early_data: bool,
 }
 
 /// All conditions of one match must hold.
@@ -131,6 +165,18 @@ pub struct RouteMatch {
     pub cookies: Vec<(String, ValueMatch)>,
     /// Empty is all.
     pub client_networks: Vec<IpNet>,
+    /// `Some`: the client must have shown a certificate.
+    pub certificate: Option<CertificateMatch>,
+}
+
+/// Conditions on a client's certificate; `None` holds always.
+#[derive(Debug, Clone, Default)]
+pub struct CertificateMatch {
+    pub common_name: Option<ValueMatch>,
+    pub dns: Option<ValueMatch>,
+    pub uri: Option<ValueMatch>,
+    /// Hexadecimal, lower case.
+    pub sha256: Option<ValueMatch>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -319,6 +365,8 @@ pub struct UpstreamTls {
     pub server_name: String,
     /// PEM bundle; `None` is the system's roots.
     pub ca: Option<PathBuf>,
+    /// PEM files of our own certificate and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
     pub verify: bool,
 }
 
@@ -486,6 +534,7 @@ impl Default for ListenerLimits {
             max_header_bytes: 32 * 1024,
             max_headers: 100,
             max_uri_bytes: 8 * 1024,
+            max_queued_handshakes: 1024,
             max_connections: 100_000,
             max_requests_per_connection: 100_000,
             max_concurrent_streams: 100,

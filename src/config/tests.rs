@@ -69,9 +69,15 @@ fn conf(name: &str) -> PathBuf {
             ("ca.crt", "CERTIFICATE"),
             ("demo.crt", "CERTIFICATE"),
             ("demo.key", "PRIVATE KEY"),
+            ("demo-rsa.crt", "CERTIFICATE"),
+            ("demo-rsa.key", "PRIVATE KEY"),
+            ("client.crt", "CERTIFICATE"),
+            ("client.key", "PRIVATE KEY"),
         ] {
             std::fs::write(certs.join(file), format!("-----BEGIN {kind}-----\n")).unwrap();
         }
+        std::fs::write(certs.join("demo.ocsp"), b"0\0").unwrap();
+        std::fs::write(certs.join("ticket.key"), [0; 48]).unwrap();
         let original = concat!(env!("CARGO_MANIFEST_DIR"), "/conf");
         for entry in std::fs::read_dir(original).unwrap().map(Result::unwrap) {
             if entry.path().extension().is_some_and(|e| e == "yaml") {

@@ -9,8 +9,11 @@ use pingora_core::protocols::Digest;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_http::ResponseHeader;
 
+use super::early_data::EarlyData;
 use super::listening::Shared;
+use super::tls::{ClientCertificate, Identity};
 use crate::config::model::Listener;
+use crate::observe::metrics::KeyType;
 
 /// Facts of one connection. Filters, routing and logs read it; only the listener makes it.
 #[derive(Debug)]
@@ -33,6 +36,7 @@ pub struct Connection {
     upgraded: AtomicBool,
     cut: AtomicBool,
     requests: AtomicU32,
+    early: EarlyData,
 }
 
 /// What is the same in every request's headers to backends; made with the first.
@@ -43,7 +47,7 @@ pub struct Labels {
 }
 
 /// What the TLS handshake agreed on.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct TlsFacts {
     /// `TLSv1.2` or `TLSv1.3`.
     pub version: &'static str,
@@ -51,8 +55,18 @@ pub struct TlsFacts {
     pub cipher: &'static str,
     /// The server name that the client asked for.
     pub server_name: Option<String>,
+    /// The protocol agreed on (RFC 7301): `h2` or `http/1.1`.
+    pub alpn: Option<&'static str>,
     /// A ticket was accepted: no full handshake.
     pub resumed: bool,
+    /// The key that signed.
+    pub key_type: KeyType,
+    /// The client sent data before the handshake was done, and it was taken.
+    pub early_data: bool,
+    /// The certificates for the name that it asks for: what it may ask for on this connection.
+    pub identity: Option<Arc<Identity>>,
+    /// What the client showed of itself.
+    pub client: Option<ClientCertificate>,
 }
 
 impl Connection {
@@ -75,6 +89,7 @@ impl Connection {
             upgraded: AtomicBool::new(false),
             cut: AtomicBool::new(false),
             requests: AtomicU32::new(0),
+            early: EarlyData::default(),
         }
     }
 
@@ -95,6 +110,11 @@ impl Connection {
             client_ip: header_value(&self.client_ip().to_string()),
             port: HeaderValue::from(self.local_port),
         })
+    }
+
+    /// Whether the TLS handshake is done; see [`EarlyData`].
+    pub fn early_data(&self) -> &EarlyData {
+        &self.early
     }
 
     /// `http` or `https`.

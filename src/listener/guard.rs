@@ -25,6 +25,7 @@ use super::chunked::ChunkScanner;
 use super::connection::Connection;
 use super::frame_watch::{Ended, FrameWatch};
 use super::head::Framing;
+use super::tls;
 use super::write_buffer::WriteBuffer;
 use crate::observe::metrics::RejectReason;
 
@@ -41,6 +42,8 @@ pub struct Guard<S> {
     ahead: BytesMut,
     out: WriteBuffer,
     reading: Reading,
+    /// The TLS handshake is not done yet.
+    early: bool,
 }
 
 /// How the bytes that come in are understood.
@@ -60,6 +63,7 @@ impl<S: IO> Guard<S> {
         }
         Guard {
             inner,
+            early: connection.early_data().is_unfinished(),
             proxy_digest: connection.clone().into_digest(),
             connection,
             socket_digest: Arc::new(socket_digest),
@@ -102,12 +106,25 @@ impl<S: IO> Guard<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buf)
+        let read = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if self.early {
+            self.look_for_end_of_handshake();
+        }
+        read
+    }
+
+    /// Reading is what drives a handshake on whose requests are served already.
+    fn look_for_end_of_handshake(&mut self) {
+        let unfinished = self.inner.get_ssl().is_some_and(tls::in_early_data);
+        if !unfinished {
+            self.early = false;
+            self.connection.early_data().end();
+        }
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.ahead.is_empty() {
-            return Pin::new(&mut self.inner).poll_read(cx, buf);
+            return self.poll_read_raw(cx, buf);
         }
         let n = self.ahead.len().min(buf.remaining());
         buf.put_slice(&self.ahead[..n]);
@@ -123,7 +140,7 @@ impl<S: IO> Guard<S> {
         while self.ahead.len() < MAX_AHEAD {
             let mut bytes = [std::mem::MaybeUninit::uninit(); 512];
             let mut early = ReadBuf::uninit(&mut bytes);
-            ready!(Pin::new(&mut self.inner).poll_read(cx, &mut early))?;
+            ready!(self.poll_read_raw(cx, &mut early))?;
             if early.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }

@@ -16,7 +16,7 @@ use pingora_timeout::timeout;
 use tokio::io::ReadBuf;
 
 use super::guard::Guard;
-use super::head::{HeadFacts, HeadLimits, HeadScanner, Progress, Refusal};
+use super::head::{Framing, HeadFacts, HeadLimits, HeadScanner, Progress, Refusal};
 use super::{deadline, http2, refuse};
 use crate::observe::metrics::SlowPhase;
 
@@ -54,7 +54,16 @@ where
                 guard.begin_http2(seen);
                 return http2::serve(guard, app, shutdown).await;
             }
-            Next::Request { head, rest, facts } => {
+            Next::Request {
+                head,
+                mut rest,
+                facts,
+            } => {
+                if must_wait(&guard, &head, facts.framing)
+                    && finish_handshake(&mut guard, &mut rest).await.is_err()
+                {
+                    return;
+                }
                 guard.begin_request(rest, facts.framing);
                 match serve_request(guard, head, app, shutdown).await {
                     Some(reusable) => guard = reusable,
@@ -194,6 +203,33 @@ fn examine(scanner: &mut HeadScanner, bytes: &mut BytesMut) -> Option<Next> {
             Some(Next::Request { head, rest, facts })
         }
     }
+}
+
+/// Early data that no route may take: other methods, and whatever has a body (RFC 8470, section 3).
+fn must_wait<S: IO>(guard: &Guard<S>, head: &[u8], framing: Framing) -> bool {
+    let safe = [&b"GET "[..], b"HEAD ", b"OPTIONS "];
+    let in_early_data = guard.connection().early_data().is_unfinished();
+    in_early_data
+        && (framing != Framing::None || !safe.iter().any(|method| head.starts_with(method)))
+}
+
+/// Reads on, into `rest`, until the TLS handshake is done: at most the 14 KiB that early data may have.
+async fn finish_handshake<S: IO>(guard: &mut Guard<S>, rest: &mut BytesMut) -> io::Result<()> {
+    let connection = guard.connection().clone();
+    let done = async {
+        while connection.early_data().is_unfinished() {
+            if read_some(guard, rest).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(())
+    };
+    let limit = connection.config.limits.tls_handshake_timeout;
+    timeout(limit, done).await.unwrap_or_else(|_| {
+        let metrics = &connection.listener.metrics;
+        metrics.slow_closed.inc(SlowPhase::Tls);
+        Err(io::ErrorKind::TimedOut.into())
+    })
 }
 
 /// Reads once. The buffer is on the stack of the poll, so that waiting costs none.

@@ -19,11 +19,12 @@ use super::guard::Guard;
 use super::head::Refusal;
 use super::open::{Open, OpenGuard};
 use super::socket::{Kernel, Socket};
-use super::tls::{self, Tls};
+use super::tls::Tls;
 use super::{http1, http2, proxy_header};
 use crate::config::model::Listener;
 use crate::observe::metrics::{
-    ConnectionState, HandshakeResult, ListenerMetrics, RejectReason, SlowPhase, TlsVersion,
+    CertificateExpiry, ConnectionState, HandshakeFailure, ListenerMetrics, RejectReason, SlowPhase,
+    TlsVersion,
 };
 
 /// How long accepting pauses when the process is out of descriptors or memory.
@@ -55,6 +56,7 @@ impl Shared {
         metrics: Arc<ListenerMetrics>,
         refused: Arc<dyn Refused>,
     ) -> Arc<Shared> {
+        show_certificates(&metrics, tls.as_ref());
         Arc::new(Shared {
             config: ArcSwap::from_pointee(config),
             tls: ArcSwapOption::from_pointee(tls),
@@ -73,6 +75,7 @@ impl Shared {
 
     /// New connections are served with this; the open ones keep what they have.
     pub fn reconfigure(&self, config: Listener, tls: Option<Tls>) {
+        show_certificates(&self.metrics, tls.as_ref());
         self.config.store(Arc::new(config));
         self.tls.store(tls.map(Arc::new));
     }
@@ -80,6 +83,13 @@ impl Shared {
     /// Whether new connections begin with a TLS handshake.
     pub fn has_tls(&self) -> bool {
         self.tls.load().is_some()
+    }
+
+    /// When its certificates end.
+    pub fn certificates(&self) -> Vec<CertificateExpiry> {
+        let tls = self.tls.load();
+        tls.as_ref()
+            .map_or_else(Vec::new, |tls| tls.certificates.expiries.clone())
     }
 
     /// Counts a refused request and passes it on.
@@ -103,6 +113,11 @@ impl Shared {
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
+}
+
+fn show_certificates(metrics: &ListenerMetrics, tls: Option<&Tls>) {
+    let expiries = tls.map_or_else(Vec::new, |tls| tls.certificates.expiries.clone());
+    metrics.set_certificates(expiries);
 }
 
 impl std::fmt::Debug for Shared {
@@ -230,25 +245,28 @@ async fn serve_tls<A>(
 ) where
     A: HttpServerApp + Send + Sync + 'static,
 {
-    let deadline = connection.config.limits.tls_handshake_timeout;
+    let limits = &connection.config.limits;
     let metrics = connection.listener.metrics.clone();
-    let stream = match timeout(deadline, tls.accept(socket)).await {
-        Ok(Ok(stream)) => stream,
+    let accepted = tls.accept(socket, limits.max_queued_handshakes);
+    let (stream, facts) = match timeout(limits.tls_handshake_timeout, accepted).await {
+        Ok(Ok(accepted)) => accepted,
         Ok(Err(error)) => {
             log::debug!("listener {}: {error}", connection.config.name);
-            return metrics.handshake(TlsVersion::Unknown, false, HandshakeResult::Error);
+            return metrics.handshake_failures.inc(error.reason());
         }
         Err(_) => {
             metrics.slow_closed.inc(SlowPhase::Tls);
-            return metrics.handshake(TlsVersion::Unknown, false, HandshakeResult::Timeout);
+            return metrics.handshake_failures.inc(HandshakeFailure::Timeout);
         }
     };
-    let facts = tls::facts(stream.ssl());
     let version = match facts.version {
         "TLSv1.3" => TlsVersion::Tls13,
         _ => TlsVersion::Tls12,
     };
-    metrics.handshake(version, facts.resumed, HandshakeResult::Ok);
+    metrics.handshake(version, facts.key_type, facts.resumed, facts.early_data);
+    if facts.early_data {
+        connection.early_data().begin();
+    }
     connection.tls = Some(facts);
     let http2 = stream.selected_alpn_proto() == Some(ALPN::H2);
     let mut guard = Box::new(Guard::new(stream, Arc::new(connection)));

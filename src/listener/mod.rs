@@ -8,6 +8,7 @@ mod bind;
 pub(crate) mod chunked;
 mod connection;
 pub mod deadline;
+mod early_data;
 mod frame_watch;
 mod guard;
 pub(crate) mod h2_frames;
@@ -29,6 +30,7 @@ mod write_buffer;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::SystemTime;
 
 use log::Level;
 use pingora_core::apps::HttpServerApp;
@@ -40,12 +42,16 @@ pub use connection::{Connection, TlsFacts};
 pub use head::Refusal;
 pub use listening::{Refused, Shared};
 pub use open::Open;
-pub use tls::{Tls, TlsError};
+pub use tls::{ClientCertificate, Tls, TlsError};
 
 use crate::config::model::{Address, Listener};
 use crate::observe::event_log::{self, EventKind};
-use crate::observe::metrics::Metrics;
+use crate::observe::metrics::{CertificateExpiry, Metrics};
 use bind::Bound;
+use tls::TlsShared;
+
+/// Warnings of a certificate's end begin so many seconds before: two weeks.
+const EXPIRES_SOON: i64 = 14 * 86_400;
 
 /// Why the listeners can't be as configured. Nothing has changed when this is returned.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +75,9 @@ pub struct Listeners<A> {
     metrics: Arc<Metrics>,
     open: Arc<Open>,
     runtime: OnceLock<Handle>,
+    /// Made with the first listener that has TLS.
+    tls: OnceLock<Arc<TlsShared>>,
+    workers: usize,
     running: Mutex<BTreeMap<Address, Running>>,
 }
 
@@ -100,14 +109,22 @@ impl<A> Listeners<A>
 where
     A: HttpServerApp + Send + Sync + 'static,
 {
-    /// No listeners yet. `refused` is told of requests that were refused before they reached the application.
-    pub fn new(app: Arc<A>, refused: Arc<dyn Refused>, metrics: Arc<Metrics>) -> Listeners<A> {
+    /// No listeners yet. `refused` is told of requests that were refused before they reached the application; `workers`
+    /// is the number of threads that they will run on.
+    pub fn new(
+        app: Arc<A>,
+        refused: Arc<dyn Refused>,
+        metrics: Arc<Metrics>,
+        workers: usize,
+    ) -> Listeners<A> {
         Listeners {
             app,
             refused,
             metrics,
             open: Arc::default(),
             runtime: OnceLock::new(),
+            tls: OnceLock::new(),
+            workers,
             running: Mutex::default(),
         }
     }
@@ -122,7 +139,7 @@ where
         let running = self.running();
         let mut prepared = Vec::with_capacity(configs.len());
         for config in configs {
-            let tls = load_tls(config)?;
+            let tls = self.load_tls(config)?;
             let bound = match running.contains_key(&config.address) {
                 true => None,
                 false => Some(bind(config)?),
@@ -156,9 +173,32 @@ where
             };
             running.insert(key, entry);
         }
+        drop(running);
+        self.warn_of_expiry();
         for closed in before.into_values() {
             say(&closed.name, &closed.local, "closed");
             closed.shared.stop();
+        }
+    }
+
+    fn load_tls(&self, config: &Listener) -> Result<Option<Tls>, ListenError> {
+        let Some(tls) = &config.tls else {
+            return Ok(None);
+        };
+        let loaded = self.tls_shared().and_then(|shared| Tls::load(tls, &shared));
+        loaded.map(Some).map_err(|source| ListenError::Tls {
+            listener: config.name.clone(),
+            source,
+        })
+    }
+
+    fn tls_shared(&self) -> Result<Arc<TlsShared>, TlsError> {
+        match self.tls.get() {
+            Some(shared) => Ok(shared.clone()),
+            None => {
+                let shared = Arc::new(TlsShared::start(self.workers)?);
+                Ok(self.tls.get_or_init(|| shared).clone())
+            }
         }
     }
 
@@ -180,6 +220,20 @@ where
             shared,
             local,
         })
+    }
+
+    /// Says which certificates have ended or will within two weeks: to be called now and then.
+    pub fn warn_of_expiry(&self) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX));
+        for listener in self.running().values() {
+            for certificate in listener.shared.certificates() {
+                let left = certificate.not_after - now;
+                if left < EXPIRES_SOON {
+                    say_expiry(&listener.name, &certificate, left);
+                }
+            }
+        }
     }
 
     /// Ends all accept loops; connections end with the request that they carry.
@@ -210,22 +264,23 @@ where
     }
 }
 
-fn load_tls(config: &Listener) -> Result<Option<Tls>, ListenError> {
-    let Some(tls) = &config.tls else {
-        return Ok(None);
-    };
-    Tls::load(tls).map(Some).map_err(|source| ListenError::Tls {
-        listener: config.name.clone(),
-        source,
-    })
-}
-
 fn bind(config: &Listener) -> Result<Bound, ListenError> {
     bind::bind(&config.address).map_err(|source| ListenError::Bind {
         listener: config.name.clone(),
         address: config.address.clone(),
         source,
     })
+}
+
+fn say_expiry(listener: &str, certificate: &CertificateExpiry, seconds: i64) {
+    let fields = json!({
+        "listener": listener,
+        "sni": certificate.sni,
+        "key_type": certificate.key_type,
+        "state": if seconds <= 0 { "expired" } else { "expires_soon" },
+        "days_left": seconds.div_euclid(86_400),
+    });
+    event_log::event(Level::Warn, EventKind::Cert, &fields);
 }
 
 fn say(name: &str, address: &Address, state: &str) {

@@ -1,26 +1,41 @@
-//! Certificates and the TLS handshake of a listener.
+//! TLS of a listener: its contexts, made when the configuration is loaded, and the server's side of a handshake.
 
-use std::fs;
+mod certificates;
+mod client_auth;
+mod failure;
+mod ffi;
+mod hello;
+mod threads;
+mod tickets;
+
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
-use boring::asn1::Asn1Time;
-use boring::pkey::PKey;
-use boring::ssl::{AlpnError, NameType, SslAcceptor, SslMethod, SslRef, select_next_proto};
-use boring::x509::X509;
+use boring::ssl::{
+    AlpnError, ErrorCode, NameType, Ssl, SslAcceptor, SslContext, SslMethod, SslOptions, SslRef,
+    SslSessionCacheMode, SslVersion, select_next_proto,
+};
 use pingora_core::protocols::tls::SslStream;
-use pingora_core::protocols::tls::server::handshake;
+
+pub use certificates::{Certificates, Identity};
+pub use client_auth::ClientCertificate;
+pub use failure::HandshakeError;
+pub use ffi::in_early_data;
+pub use threads::HandshakeThreads;
 
 use super::connection::TlsFacts;
 use super::socket::Socket;
-use crate::config::model::{CertificateFiles, ListenerTls};
+use crate::config::model::{ClientAuth, ListenerTls};
+use crate::observe::metrics::KeyType;
+use hello::{Chooser, Handshake};
 
 /// Server preference: HTTP/2 where the client offers it.
 const ALPN: &[u8] = b"\x02h2\x08http/1.1";
+/// The hybrid with ML-KEM holds against recordings that a quantum computer opens later.
+const GROUPS: &str = "X25519MLKEM768:X25519:P-256:P-384";
 
-/// Why a certificate or key can't be used.
+/// Why a listener's TLS can't be as configured.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The file can't be read.
@@ -29,99 +44,175 @@ pub enum TlsError {
     /// The file holds no PEM certificate.
     #[error("{}: no certificate in it; write a PEM chain, the server's own first", .0.display())]
     NoCertificate(PathBuf),
+    /// None is configured.
+    #[error("no certificates")]
+    NoCertificates,
     /// The file holds no usable private key.
     #[error("{}: no usable private key in it; write an unencrypted PEM key", .0.display())]
     BadKey(PathBuf),
+    /// The key is neither ECDSA nor RSA.
+    #[error("{}: the key is neither ECDSA nor RSA, which is what clients take", .0.display())]
+    KeyType(PathBuf),
     /// Certificate and key do not belong together.
     #[error("{}: this key does not belong to the certificate in {}", key.display(), cert.display())]
     Mismatch { cert: PathBuf, key: PathBuf },
+    /// A key file of tickets is too short, or deriving failed.
+    #[error("no keys for session tickets can be made; each file needs at least 32 bytes")]
+    TicketKeys,
+    /// The threads of handshakes can't be started.
+    #[error("threads for handshakes: {0}")]
+    Threads(io::Error),
     /// BoringSSL refuses for another reason.
     #[error("TLS: {0}")]
     Library(#[from] boring::error::ErrorStack),
 }
 
-/// A listener's TLS, ready for handshakes. Replaced whole when certificates change.
-#[derive(Clone)]
+/// What the TLS of all listeners of one process shares.
+pub struct TlsShared {
+    /// Of this process alone: for tickets where no secret is configured.
+    own_secret: [u8; 32],
+    threads: HandshakeThreads,
+}
+
+impl TlsShared {
+    /// Starts the threads of full handshakes. `workers`: threads of the data path.
+    pub fn start(workers: usize) -> Result<TlsShared, TlsError> {
+        let mut own_secret = [0; 32];
+        getrandom::fill(&mut own_secret).map_err(|_| TlsError::TicketKeys)?;
+        Ok(TlsShared {
+            own_secret,
+            threads: HandshakeThreads::start(workers).map_err(TlsError::Threads)?,
+        })
+    }
+}
+
+/// A listener's TLS, ready for handshakes. Replaced whole when files or configuration change.
 pub struct Tls {
-    acceptor: Arc<SslAcceptor>,
-    /// When the certificate expires.
-    pub not_after: SystemTime,
+    context: SslContext,
+    /// For metrics and warnings.
+    pub certificates: Arc<Certificates>,
+    client_auth: Option<ClientAuth>,
+    shared: Arc<TlsShared>,
+    /// Requests may come before the handshake is done.
+    pub early_data: bool,
 }
 
 impl Tls {
-    /// Reads certificates and keys; they must exist, parse and belong together.
-    pub fn load(config: &ListenerTls) -> Result<Tls, TlsError> {
-        let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls())?;
-        let mut not_after = None;
-        for files in &config.certificates {
-            let chain = read_chain(&files.cert)?;
-            let (leaf, intermediates) = chain
-                .split_first()
-                .ok_or_else(|| TlsError::NoCertificate(files.cert.clone()))?;
-            let key = read_key(files, leaf)?;
-            builder.set_certificate(leaf)?;
-            builder.set_private_key(&key)?;
-            for certificate in intermediates {
-                builder.add_extra_chain_cert(certificate.clone())?;
-            }
-            not_after = Some(expiry(leaf)?);
-        }
-        builder.set_alpn_select_callback(|_, offered| {
-            select_next_proto(ALPN, offered).ok_or(AlpnError::NOACK)
-        });
+    /// Does what `load` does, and forgets it.
+    pub fn check(config: &ListenerTls) -> Result<(), TlsError> {
+        let chooser = Chooser::new(config, &[0; 32])?;
+        context(config, chooser).map(drop)
+    }
+
+    /// Reads all files; they must exist, parse and belong together.
+    pub fn load(config: &ListenerTls, shared: &Arc<TlsShared>) -> Result<Tls, TlsError> {
+        let chooser = Chooser::new(config, &shared.own_secret)?;
         Ok(Tls {
-            acceptor: Arc::new(builder.build()),
-            not_after: not_after.unwrap_or(SystemTime::UNIX_EPOCH),
+            certificates: chooser.certificates.clone(),
+            context: context(config, chooser)?,
+            client_auth: config.client_auth.clone(),
+            shared: shared.clone(),
+            early_data: config.early_data,
         })
     }
 
-    /// The server's side of a handshake. The caller holds the deadline.
-    pub async fn accept(&self, socket: Socket) -> pingora_core::Result<SslStream<Socket>> {
-        handshake(&self.acceptor, socket).await
+    /// The server's side of a handshake. Resumptions are done here and now; full handshakes go to threads of their own,
+    /// where at most `max_queued` wait. With early data it ends before the client's last word. The caller holds the deadline.
+    pub async fn accept(
+        &self,
+        socket: Socket,
+        max_queued: usize,
+    ) -> Result<(SslStream<Socket>, TlsFacts), HandshakeError> {
+        let handshake = Arc::new(Handshake::default());
+        let mut ssl = Ssl::new(&self.context)?;
+        ssl.set_ex_data(hello::index()?, handshake.clone());
+        let mut stream = SslStream::new(ssl, socket).map_err(HandshakeError::Setup)?;
+        let stream = match stream.accept().await {
+            Ok(()) => stream,
+            Err(e) if e.code() == ErrorCode::PENDING_CERTIFICATE => {
+                self.shared.threads.accept(stream, max_queued).await?
+            }
+            Err(_)
+                if handshake
+                    .unknown_name
+                    .load(std::sync::atomic::Ordering::Relaxed) =>
+            {
+                return Err(HandshakeError::UnknownName);
+            }
+            Err(e) => return Err(e.into()),
+        };
+        let facts = self.facts(stream.ssl(), &handshake);
+        Ok((stream, facts))
+    }
+
+    fn facts(&self, ssl: &SslRef, handshake: &Handshake) -> TlsFacts {
+        let cipher = ssl.current_cipher();
+        let cipher = cipher.map_or("", |c| c.standard_name().unwrap_or(c.name()));
+        let resumed = ssl.session_reused();
+        let (identity, key_type) = match handshake.chosen.get() {
+            Some((identity, key_type)) => (Some(identity.clone()), *key_type),
+            None => (None, KeyType::None),
+        };
+        TlsFacts {
+            version: ssl.version_str(),
+            cipher,
+            server_name: ssl.servername(NameType::HOST_NAME).map(str::to_owned),
+            alpn: match ssl.selected_alpn_protocol() {
+                Some(b"h2") => Some("h2"),
+                Some(_) => Some("http/1.1"),
+                None => None,
+            },
+            resumed,
+            key_type: key_type_of(cipher, resumed, key_type),
+            early_data: self.early_data && in_early_data(ssl),
+            identity,
+            client: self
+                .client_auth
+                .as_ref()
+                .and_then(|auth| client_auth::shown(ssl, auth)),
+        }
     }
 }
 
-/// What a finished handshake agreed on.
-pub fn facts(ssl: &SslRef) -> TlsFacts {
-    TlsFacts {
-        version: ssl.version_str(),
-        cipher: ssl
-            .current_cipher()
-            .map_or("", |c| c.standard_name().unwrap_or(c.name())),
-        server_name: ssl.servername(NameType::HOST_NAME).map(str::to_owned),
-        resumed: ssl.session_reused(),
+/// The key that signed: none in a resumption; TLS 1.2 has it in the cipher's name.
+fn key_type_of(cipher: &str, resumed: bool, preferred: KeyType) -> KeyType {
+    match resumed {
+        true => KeyType::None,
+        false if cipher.contains("_RSA_WITH_") => KeyType::Rsa,
+        false if cipher.contains("_ECDSA_WITH_") => KeyType::Ecdsa,
+        false => preferred,
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|source| TlsError::Read {
-        path: path.to_owned(),
-        source,
-    })
-}
-
-fn read_chain(path: &Path) -> Result<Vec<X509>, TlsError> {
-    X509::stack_from_pem(&read(path)?).map_err(|_| TlsError::NoCertificate(path.to_owned()))
-}
-
-fn read_key(
-    files: &CertificateFiles,
-    leaf: &X509,
-) -> Result<PKey<boring::pkey::Private>, TlsError> {
-    let key = PKey::private_key_from_pem(&read(&files.key)?)
-        .map_err(|_| TlsError::BadKey(files.key.clone()))?;
-    if leaf.public_key()?.public_eq(&key) {
-        return Ok(key);
+fn context(config: &ListenerTls, chooser: Chooser) -> Result<SslContext, TlsError> {
+    let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls())?;
+    builder.set_min_proto_version(Some(match config.only_tls13 {
+        true => SslVersion::TLS1_3,
+        false => SslVersion::TLS1_2,
+    }))?;
+    builder.set_curves_list(GROUPS)?;
+    builder.set_alpn_select_callback(|_, offered| {
+        select_next_proto(ALPN, offered).ok_or(AlpnError::NOACK)
+    });
+    // Sessions are in tickets or nowhere: a cache would be memory that clients fill.
+    builder.set_session_cache_mode(SslSessionCacheMode::OFF);
+    let session_context = client_auth::session_context(config.client_auth.as_ref())?;
+    builder.set_session_id_context(&session_context)?;
+    if let Some(auth) = &config.client_auth {
+        client_auth::ask(&mut builder, auth)?;
     }
-    Err(TlsError::Mismatch {
-        cert: files.cert.clone(),
-        key: files.key.clone(),
-    })
-}
-
-fn expiry(certificate: &X509) -> Result<SystemTime, TlsError> {
-    let epoch = Asn1Time::from_unix(0)?;
-    let left = epoch.diff(certificate.not_after())?;
-    let seconds = i64::from(left.days) * 86_400 + i64::from(left.secs);
-    Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+    match &chooser.tickets {
+        Some(tickets) => {
+            ffi::set_session_lifetime(&mut builder, tickets.lifetime());
+            ffi::set_tickets(&mut builder, tickets.clone());
+        }
+        None => {
+            builder.set_options(SslOptions::NO_TICKET);
+        }
+    }
+    if config.early_data {
+        ffi::enable_early_data(&mut builder);
+    }
+    builder.set_select_certificate_callback(move |hello| chooser.choose(hello));
+    Ok(builder.build().into_context())
 }

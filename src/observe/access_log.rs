@@ -33,6 +33,12 @@ pub struct AccessRecord<'a> {
     pub tls_version: &'a str,
     /// Name of the cipher suite.
     pub tls_cipher: &'a str,
+    /// The key that signed the handshake: `ecdsa`, `rsa`; `none` in a resumption.
+    pub tls_key: &'a str,
+    /// The TLS session was resumed.
+    pub tls_resumed: bool,
+    /// Sent on before the TLS handshake was done.
+    pub early_data: bool,
     /// Server name the client asked for in its TLS hello.
     pub sni: &'a [u8],
     /// As sent.
@@ -138,6 +144,9 @@ impl AccessRecord<'_> {
         line.string_if_any("protocol", self.protocol.as_bytes());
         line.string_if_any("tls_version", self.tls_version.as_bytes());
         line.string_if_any("tls_cipher", self.tls_cipher.as_bytes());
+        line.string_if_any("tls_key", self.tls_key.as_bytes());
+        line.flag_if("tls_resumed", self.tls_resumed);
+        line.flag_if("early_data", self.early_data);
         line.string_if_any("sni", self.sni);
     }
 

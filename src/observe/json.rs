@@ -44,6 +44,13 @@ impl<'o> Object<'o> {
         }
     }
 
+    /// `true`, or nothing.
+    pub fn flag_if(&mut self, name: &str, holds: bool) {
+        if holds {
+            self.member(name).extend_from_slice(b"true");
+        }
+    }
+
     pub fn integer(&mut self, name: &str, value: u64) {
         integer(value, self.member(name));
     }

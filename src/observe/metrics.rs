@@ -27,7 +27,7 @@ pub use cells::{Counter, Counters, Gauge, Gauges, Histogram, Ratio};
 pub use filter::FilterMetrics;
 pub use labels::{
     BackendState, BlockReason, ConnectionState, DenyReason, EjectReason, FilterPhase,
-    HandshakeResult, Label, ProbeResult, Protocol, RejectReason, RetryReason, ShedReason,
+    HandshakeFailure, KeyType, Label, ProbeResult, Protocol, RejectReason, RetryReason, ShedReason,
     SlowPhase, StatusClass, TlsVersion, UpstreamOutcome,
 };
 pub use listener::{CertificateExpiry, ListenerMetrics};

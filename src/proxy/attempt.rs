@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -225,6 +225,23 @@ pub fn answered(session: &Session, response: &mut ResponseHeader, ctx: &mut Cont
     deadline::disarm();
     record(ctx, outcome, drain);
     Ok(())
+}
+
+/// The same again, to any backend, as if nothing had been sent: the backend is no worse for what it said.
+pub fn repeat(ctx: &mut Context, status: StatusCode) -> Box<Error> {
+    let status = status.as_u16();
+    if let (Some(pool), Some(attempt)) = (&ctx.pool, ctx.attempt.take()) {
+        let now = Instant::now();
+        let fact = pool::Attempt {
+            outcome: Outcome::Status(status),
+            latency: Some(now - attempt.started),
+            drain: false,
+        };
+        pool.pool.record(&attempt.picked.in_flight, &fact, now);
+    }
+    let mut error = Error::new_up(ErrorType::HTTPStatus(status));
+    error.set_retry(true);
+    error
 }
 
 /// A gRPC call that had begun to answer says only here how it went.

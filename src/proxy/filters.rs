@@ -39,8 +39,10 @@ fn facts(ctx: &Context, route: &Route) -> Facts {
         version: tls.version.into(),
         cipher: tls.cipher.into(),
         sni: tls.server_name.clone(),
+        alpn: tls.alpn.map(str::to_owned),
         resumed: tls.resumed,
-        ..TlsFacts::default()
+        early_data: ctx.early_data,
+        client_certificate: tls.client.as_ref().map(|shown| shown.sha256.clone()),
     });
     Facts {
         client: ctx.origin.map_or(unknown.ip(), |o| o.client_ip),

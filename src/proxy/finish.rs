@@ -11,7 +11,7 @@ use tidegate_filters::filter::{Attribute, Finished};
 use crate::context::Context;
 use crate::instance::Instance;
 use crate::observe::access_log::{self, AccessRecord, Note};
-use crate::observe::metrics::{self, Protocol};
+use crate::observe::metrics::{self, Label, Protocol};
 
 /// Called once per request, whatever became of it.
 pub fn request(instance: &Instance, session: &mut Session, ctx: &mut Context) {
@@ -122,6 +122,9 @@ fn write(session: &Session, ctx: &Context, ended: &Ended, out: &mut Vec<u8>) {
         protocol: protocol(request.version),
         tls_version: tls.map_or("", |t| t.version),
         tls_cipher: tls.map_or("", |t| t.cipher),
+        tls_key: tls.map_or("", |t| Label::name(t.key_type)),
+        tls_resumed: tls.is_some_and(|t| t.resumed),
+        early_data: ctx.early_data,
         sni: tls
             .and_then(|t| t.server_name.as_deref())
             .unwrap_or("")

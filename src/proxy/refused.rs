@@ -7,6 +7,7 @@ use super::finish::milliseconds;
 use crate::instance::Instance;
 use crate::listener::{Connection, Refusal, Refused};
 use crate::observe::access_log::AccessRecord;
+use crate::observe::metrics::Label;
 
 /// Writes them.
 pub struct RefusedRequests(pub Arc<Instance>);
@@ -28,6 +29,8 @@ impl Refused for RefusedRequests {
             protocol: "HTTP/1.1",
             tls_version: tls.map_or("", |t| t.version),
             tls_cipher: tls.map_or("", |t| t.cipher),
+            tls_key: tls.map_or("", |t| Label::name(t.key_type)),
+            tls_resumed: tls.is_some_and(|t| t.resumed),
             scheme: connection.scheme(),
             status: Some(refusal.status()),
             duration: Duration::ZERO,

@@ -18,7 +18,7 @@ use crate::instance::Instance;
 use crate::listener::{Connection, deadline};
 use crate::outcome::{self, Failure};
 use crate::route::redirect::{self, Requested};
-use crate::route::{self, Head, Path, host_name};
+use crate::route::{self, CertificateNames, Head, Path, host_name};
 use crate::snapshot::{Action, PoolHandle, Route};
 
 /// Takes the snapshot that this request will use to its end, and finds out who asks.
@@ -55,6 +55,7 @@ pub fn health(instance: &Instance, session: &Session, ctx: &mut Context) -> Opti
 pub fn find(session: &Session, ctx: &mut Context) -> Result<(), Failure> {
     let snapshot = ctx.snapshot.clone().ok_or(outcome::INTERNAL)?;
     let request = session.req_header();
+    check_host(request, ctx)?;
     let raw = raw_path(request)?;
     let path = Path::parse(&raw).map_err(|_| outcome::BAD_PATH)?;
     let head = head(request, &path, ctx);
@@ -81,6 +82,22 @@ pub fn find(session: &Session, ctx: &mut Context) -> Result<(), Failure> {
     check_length(session, ctx)
 }
 
+/// A client that asks on a connection to one name for another must be sure of that name by the same certificate; it is told
+/// to connect anew where it can't be. Clients that send no name, or come through what ends TLS elsewhere, are not asked.
+fn check_host(request: &RequestHeader, ctx: &Context) -> Result<(), Failure> {
+    let Some(tls) = ctx.connection.as_ref().and_then(|c| c.tls.as_ref()) else {
+        return Ok(());
+    };
+    let (Some(name), Some(identity)) = (&tls.server_name, &tls.identity) else {
+        return Ok(());
+    };
+    let host = host_name(authority(request));
+    match host.eq_ignore_ascii_case(name) || identity.covers(host) {
+        true => Ok(()),
+        false => Err(outcome::MISDIRECTED),
+    }
+}
+
 fn raw_path(request: &RequestHeader) -> Result<Cow<'_, str>, Failure> {
     let raw = request.raw_path();
     let raw = raw.split(|b| *b == b'?').next().unwrap_or_default();
@@ -103,7 +120,18 @@ fn head<'a>(request: &'a RequestHeader, path: &'a Path<'a>, ctx: &'a Context) ->
         client: ctx
             .origin
             .map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |o| o.client_ip),
+        certificate: ctx.connection.as_deref().and_then(certificate),
     }
+}
+
+fn certificate(connection: &Connection) -> Option<CertificateNames<'_>> {
+    let shown = connection.tls.as_ref()?.client.as_ref()?;
+    Some(CertificateNames {
+        common_name: shown.common_name.as_deref(),
+        dns: &shown.dns,
+        uri: &shown.uri,
+        sha256: &shown.sha256,
+    })
 }
 
 fn authority(request: &RequestHeader) -> &str {

@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 
 use ipnet::IpNet;
 
-use super::head::Lazy;
-use crate::config::model::{RouteMatch, ValueMatch};
+use super::head::{CertificateNames, Lazy};
+use crate::config::model::{CertificateMatch, RouteMatch, ValueMatch};
 
 /// Whether the conditions other than host and path hold.
 pub(super) fn hold(wanted: &RouteMatch, lazy: &Lazy<'_>) -> bool {
@@ -27,6 +27,27 @@ pub(super) fn hold(wanted: &RouteMatch, lazy: &Lazy<'_>) -> bool {
                 .any(|value| value_matches(want, value.as_bytes()))
         })
         && client_matches(&wanted.client_networks, lazy)
+        && certificate_matches(wanted.certificate.as_ref(), head.certificate)
+}
+
+fn certificate_matches(
+    wanted: Option<&CertificateMatch>,
+    shown: Option<CertificateNames<'_>>,
+) -> bool {
+    let Some(wanted) = wanted else {
+        return true;
+    };
+    let Some(shown) = shown else {
+        return false;
+    };
+    let any = |want: &Option<ValueMatch>, mut names: &mut dyn Iterator<Item = &str>| {
+        want.as_ref()
+            .is_none_or(|want| (&mut names).any(|name| value_matches(want, name.as_bytes())))
+    };
+    any(&wanted.common_name, &mut shown.common_name.into_iter())
+        && any(&wanted.dns, &mut shown.dns.iter().map(String::as_str))
+        && any(&wanted.uri, &mut shown.uri.iter().map(String::as_str))
+        && any(&wanted.sha256, &mut std::iter::once(shown.sha256))
 }
 
 fn client_matches(networks: &[IpNet], lazy: &Lazy<'_>) -> bool {
@@ -57,7 +78,18 @@ pub(super) fn rank(wanted: &RouteMatch) -> impl Ord + use<> {
         wanted.query.len(),
         wanted.cookies.len(),
         !wanted.client_networks.is_empty(),
+        wanted.certificate.as_ref().map(certificate_tests),
     ))
+}
+
+fn certificate_tests(wanted: &CertificateMatch) -> usize {
+    let tests = [
+        &wanted.common_name,
+        &wanted.dns,
+        &wanted.uri,
+        &wanted.sha256,
+    ];
+    tests.into_iter().flatten().count()
 }
 
 /// Whether every request that fulfils `narrow` fulfils `wide`, host and path apart. May say no where yes is true.
@@ -68,6 +100,7 @@ pub(super) fn covers(wide: &RouteMatch, narrow: &RouteMatch) -> bool {
         && pairs_cover(&wide.query, &narrow.query)
         && pairs_cover(&wide.cookies, &narrow.cookies)
         && networks_cover(&wide.client_networks, &narrow.client_networks)
+        && certificate_covers(wide.certificate.as_ref(), narrow.certificate.as_ref())
 }
 
 /// Empty is all.
@@ -78,6 +111,24 @@ fn all_in<T: PartialEq>(wide: &[T], narrow: &[T]) -> bool {
 fn networks_cover(wide: &[IpNet], narrow: &[IpNet]) -> bool {
     let inside = |network: &IpNet| wide.iter().any(|outer| outer.contains(network));
     wide.is_empty() || (!narrow.is_empty() && narrow.iter().all(inside))
+}
+
+fn certificate_covers(wide: Option<&CertificateMatch>, narrow: Option<&CertificateMatch>) -> bool {
+    let covers = |wide: &Option<ValueMatch>, narrow: &Option<ValueMatch>| match (wide, narrow) {
+        (None, _) => true,
+        (Some(wide), Some(narrow)) => value_covers(wide, narrow),
+        (Some(_), None) => false,
+    };
+    match (wide, narrow) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(wide), Some(narrow)) => {
+            covers(&wide.common_name, &narrow.common_name)
+                && covers(&wide.dns, &narrow.dns)
+                && covers(&wide.uri, &narrow.uri)
+                && covers(&wide.sha256, &narrow.sha256)
+        }
+    }
 }
 
 fn pairs_cover<N: PartialEq>(wide: &[(N, ValueMatch)], narrow: &[(N, ValueMatch)]) -> bool {

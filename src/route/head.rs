@@ -26,6 +26,21 @@ pub struct Head<'a> {
     pub headers: &'a HeaderMap,
     /// The true client, after PROXY protocol and trusted proxies.
     pub client: IpAddr,
+    /// What the client's certificate says, where it showed one.
+    pub certificate: Option<CertificateNames<'a>>,
+}
+
+/// Who a client's certificate was made out to.
+#[derive(Debug, Clone, Copy)]
+pub struct CertificateNames<'a> {
+    /// The subject's.
+    pub common_name: Option<&'a str>,
+    /// DNS names (RFC 5280, section 4.2.1.6).
+    pub dns: &'a [String],
+    /// URIs.
+    pub uri: &'a [String],
+    /// Of the certificate in DER form; hexadecimal, lower case.
+    pub sha256: &'a str,
 }
 
 /// The name in a `Host` value or an `:authority`: without the port, and without the dot of a fully qualified name.

@@ -15,7 +15,7 @@ mod shadow;
 pub mod split;
 mod table;
 
-pub use head::{Head, host_name};
+pub use head::{CertificateNames, Head, host_name};
 pub use key::request_key;
 pub use path::{Path, PathError};
 pub use table::{BuildError, Match, RouteTable};

@@ -66,6 +66,7 @@ impl Request {
             method: &self.method,
             headers: &self.headers,
             client: self.client,
+            certificate: None,
         })
     }
 }

@@ -22,6 +22,8 @@ pub struct Route {
     pub timeouts: TimeoutOverrides,
     pub retry_attempts: Option<u32>,
     pub max_body_bytes: Option<u64>,
+    /// Requests may go to a backend before the TLS handshake is done.
+    pub early_data: bool,
     pub chain: Chain,
     /// By the pool that a request went to; empty where the route answers itself. A handful: looked through in order.
     metrics: Vec<(String, Arc<RouteMetrics>)>,
@@ -91,6 +93,7 @@ impl Route {
             timeouts: config.timeouts.clone(),
             retry_attempts: config.retry_attempts,
             max_body_bytes: config.max_body_bytes,
+            early_data: config.early_data,
             chain,
         })
     }

@@ -10,6 +10,7 @@ impl Checker<'_> {
         &mut self,
         listeners: Vec<raw::Listener>,
         admin: Option<&Address>,
+        cluster: &model::Cluster,
     ) -> Vec<model::Listener> {
         let path = Path::ROOT.key("listeners");
         let (mut names, mut addresses) = (Taken::default(), Taken::default());
@@ -29,15 +30,22 @@ impl Checker<'_> {
             {
                 self.error(&listen, message);
             }
-            checked.push(self.listener(listener, &path));
+            checked.push(self.listener(listener, cluster, &path));
         }
         checked
     }
 
-    fn listener(&mut self, raw: raw::Listener, path: &Path<'_>) -> model::Listener {
+    fn listener(
+        &mut self,
+        raw: raw::Listener,
+        cluster: &model::Cluster,
+        path: &Path<'_>,
+    ) -> model::Listener {
         model::Listener {
             proxy_protocol: self.proxy_protocol(&raw, path),
-            tls: raw.tls.map(|tls| self.listener_tls(tls, &path.key("tls"))),
+            tls: raw
+                .tls
+                .map(|tls| self.listener_tls(tls, cluster, &path.key("tls"))),
             limits: self.listener_limits(raw.limits, &path.key("limits")),
             name: raw.name.0,
             address: raw.listen.0,
@@ -71,29 +79,6 @@ impl Checker<'_> {
         }
     }
 
-    fn listener_tls(&mut self, raw: raw::ListenerTls, path: &Path<'_>) -> model::ListenerTls {
-        let path = path.key("certificates");
-        let mut certificates = Vec::with_capacity(raw.certificates.len());
-        for (i, files) in raw.certificates.into_iter().enumerate() {
-            let path = path.index(i);
-            certificates.push(model::CertificateFiles {
-                cert: self.pem(
-                    &files.cert,
-                    "CERTIFICATE-----",
-                    "certificate",
-                    &path.key("cert"),
-                ),
-                key: self.pem(
-                    &files.key,
-                    "PRIVATE KEY-----",
-                    "private key",
-                    &path.key("key"),
-                ),
-            });
-        }
-        model::ListenerTls { certificates }
-    }
-
     fn listener_limits(
         &mut self,
         raw: raw::ListenerLimits,
@@ -123,6 +108,7 @@ impl Checker<'_> {
             max_header_bytes: usize::try_from(header).unwrap_or(usize::MAX),
             max_headers: raw.max_headers as usize,
             max_uri_bytes: usize::try_from(uri).unwrap_or(usize::MAX),
+            max_queued_handshakes: raw.max_queued_handshakes as usize,
             max_connections: raw.max_connections as usize,
             max_requests_per_connection: raw.max_requests_per_connection,
             max_concurrent_streams: raw.max_concurrent_streams,

@@ -8,6 +8,7 @@ mod listener;
 mod pool;
 mod route;
 mod sticky;
+mod tls;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -37,7 +38,8 @@ impl Checker<'_> {
         let admin = raw.admin.listen.0;
         self.admin(admin.as_ref());
         let trusted_proxies = self.networks(&raw.trusted_proxies, &root.key("trusted_proxies"));
-        let listeners = self.listeners(raw.listeners, admin.as_ref());
+        let cluster = self.cluster(raw.cluster);
+        let listeners = self.listeners(raw.listeners, admin.as_ref(), &cluster);
         let listener_names: BTreeSet<String> = listeners.iter().map(|l| l.name.clone()).collect();
         let pool_names: BTreeSet<String> = raw.pools.keys().cloned().collect();
         let routes = self.routes(raw.routes, &listener_names, &pool_names);
@@ -45,7 +47,6 @@ impl Checker<'_> {
         if !self.report.has_errors() {
             self.unused_pools(&routes, &pool_names);
         }
-        let cluster = self.cluster(raw.cluster);
         let pools = self.pools(raw.pools, &cluster);
         self.shared_cookies(&routes, &pools);
         model::Config {

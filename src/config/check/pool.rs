@@ -99,23 +99,7 @@ impl Checker<'_> {
                 "\"auto\" needs \"tls\"; write \"http1\" or \"http2\" for clear text",
             );
         }
-        let tls_path = path.key("tls");
-        let tls = raw.tls.map(|tls| {
-            let ca = tls
-                .ca
-                .map(|ca| self.pem(&ca, "CERTIFICATE-----", "certificate", &tls_path.key("ca")));
-            if !tls.verify {
-                self.warning(
-                    &tls_path.key("verify"),
-                    "certificates are not checked: anyone on the way can pose as a backend",
-                );
-            }
-            model::UpstreamTls {
-                server_name: tls.server_name.0,
-                ca,
-                verify: tls.verify,
-            }
-        });
+        let tls = raw.tls.map(|tls| self.upstream_tls(tls, &path.key("tls")));
         model::Upstream {
             protocol: match raw.protocol {
                 raw::UpstreamProtocol::Http1 => model::UpstreamProtocol::Http1,

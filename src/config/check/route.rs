@@ -93,6 +93,7 @@ impl Checker<'_> {
             timeouts,
             retry_attempts: raw.retry.attempts,
             max_body_bytes: raw.max_body.map(|s| s.0),
+            early_data: raw.early_data,
         })
     }
 
@@ -153,6 +154,35 @@ impl Checker<'_> {
                 .map(|(n, v, _)| (n, v))
                 .collect(),
             client_networks: raw.client.iter().map(|c| c.0).collect(),
+            certificate: raw
+                .client_certificate
+                .as_ref()
+                .map(|c| self.certificate_match(c, &path.key("client_certificate"))),
+        }
+    }
+
+    fn certificate_match(
+        &mut self,
+        raw: &raw::CertificateMatch,
+        path: &Path<'_>,
+    ) -> model::CertificateMatch {
+        let mut test = |value: &Option<raw::ConditionValue>, key: &str| {
+            value
+                .as_ref()
+                .and_then(|value| self.condition(value, &path.key(key)))
+        };
+        model::CertificateMatch {
+            common_name: test(&raw.common_name, "common_name"),
+            dns: test(&raw.dns, "dns"),
+            uri: test(&raw.uri, "uri"),
+            sha256: test(&raw.sha256, "sha256"),
+        }
+    }
+
+    fn condition(&mut self, value: &raw::ConditionValue, path: &Path<'_>) -> Option<ValueMatch> {
+        match value {
+            raw::ConditionValue::Exact(exact) => Some(ValueMatch::Exact(exact.clone())),
+            raw::ConditionValue::Test(test) => self.value_test(test, path),
         }
     }
 
@@ -204,11 +234,8 @@ impl Checker<'_> {
             Some(raw::Conditions::Map(map)) => map
                 .iter()
                 .filter_map(|(name, value)| {
-                    let test = match value {
-                        raw::ConditionValue::Exact(exact) => Some(ValueMatch::Exact(exact.clone())),
-                        raw::ConditionValue::Test(test) => self.value_test(test, &path.key(name)),
-                    };
-                    test.map(|test| (name.clone(), test, None))
+                    self.condition(value, &path.key(name))
+                        .map(|test| (name.clone(), test, None))
                 })
                 .collect(),
         }

@@ -44,21 +44,95 @@ pub enum ProxyProtocol {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListenerTls {
-    /// Certificates with their keys.
-    #[schemars(length(min = 1))]
+    /// Certificates with their keys. The names in them say which one a client gets; the first is also for those who ask for
+    /// no name or an unknown one. Give a name an ECDSA and an RSA certificate, and clients that can get ECDSA, which costs
+    /// a fraction.
+    #[schemars(length(min = 1, max = 10_000))]
     pub certificates: Vec<Certificate>,
+    /// The oldest version that is spoken: `"1.2"` (Mozilla's intermediate ciphers) or `"1.3"`.
+    #[serde(default)]
+    pub min_version: TlsVersion,
+    /// What a client gets that asks for a name which no certificate has: the first certificate, or a closed connection.
+    #[serde(default)]
+    pub unknown_server_name: UnknownServerName,
+    /// Ask clients for certificates.
+    pub client_auth: Option<ClientAuth>,
+    /// Let clients resume sessions by tickets. Keys come from `ticket_keys`, else from `cluster.secret`, so that every
+    /// instance takes the tickets of every other; without either, tickets are good on the one instance until it ends.
+    #[serde(default = "yes")]
+    pub session_tickets: bool,
+    /// Files with keys for tickets, instead of `cluster.secret`: the first makes tickets, all open them. Each holds 32 bytes
+    /// or more, as from `openssl rand -out ticket.key 48`, and is read again when it changes.
+    #[serde(default)]
+    #[schemars(length(max = 8))]
+    pub ticket_keys: Vec<String>,
+    /// Take requests in the first flight of a resumed session (0-RTT). An attacker who records such a flight can send it
+    /// again, to any instance: only GET, HEAD and OPTIONS without a body on routes that have `early_data: true`, too, go on
+    /// to a backend before the handshake is done.
+    #[serde(default)]
+    pub early_data: bool,
 }
 
-/// A certificate and its key. Both files are read again on reload.
+fn yes() -> bool {
+    true
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub enum TlsVersion {
+    #[default]
+    #[serde(rename = "1.2")]
+    Tls12,
+    #[serde(rename = "1.3")]
+    Tls13,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UnknownServerName {
+    #[default]
+    DefaultCertificate,
+    Close,
+}
+
+/// Certificates of clients. Who a client is reaches backends in `X-Forwarded-Client-Cert`, which clients cannot set
+/// themselves, and routes can ask for it in `match.client_certificate`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClientAuth {
+    /// PEM file with the CAs whose certificates are taken.
+    #[schemars(length(min = 1))]
+    pub ca: String,
+    /// `required` ends the handshake of a client without a certificate; `optional` lets it in. One that is sent must hold
+    /// either way.
+    #[serde(default)]
+    pub mode: ClientAuthMode,
+    /// Also send the whole certificate to backends, in `Client-Cert` (RFC 9440).
+    #[serde(default)]
+    pub forward_certificate: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientAuthMode {
+    #[default]
+    Required,
+    Optional,
+}
+
+/// A certificate and its key. The files are read again when they change; a pair that does not fit, such as one that is
+/// half written, is refused, and the one before stays.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Certificate {
-    /// PEM file: the certificate, then its intermediates.
+    /// PEM file: the certificate, then its intermediates. ECDSA (P-256, P-384) or RSA.
     #[schemars(length(min = 1))]
     pub cert: String,
     /// PEM file: the private key, not encrypted.
     #[schemars(length(min = 1))]
     pub key: String,
+    /// DER file: an OCSP response for the certificate, given to clients that ask for one.
+    #[schemars(length(min = 1))]
+    pub ocsp: Option<String>,
 }
 
 /// Deadlines and caps of a listener: what one client can cost.
@@ -81,6 +155,10 @@ pub struct ListenerLimits {
     pub max_headers: u32,
     /// The request target, 64 bytes up to `max_header_bytes`; more is answered with 414.
     pub max_uri_bytes: Size,
+    /// Full TLS handshakes that may wait for a thread; further ones are closed. Full handshakes have threads of their own,
+    /// half as many as `threads`, at a lower priority, so that a flood of them delays neither requests nor resumptions.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_queued_handshakes: u32,
     /// Connections open at once; further ones are closed at once.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub max_connections: u32,
@@ -102,6 +180,7 @@ impl Default for ListenerLimits {
             max_header_bytes: Size(32 * 1024),
             max_headers: 100,
             max_uri_bytes: Size(8 * 1024),
+            max_queued_handshakes: 1024,
             max_connections: 100_000,
             max_requests_per_connection: 100_000,
             max_concurrent_streams: 100,

@@ -16,14 +16,17 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 pub(super) use health::{HealthCheck, OutlierDetection, OutlierMode, ProbeType};
-pub(super) use listener::{Listener, ListenerLimits, ListenerTls, ProxyProtocol};
+pub(super) use listener::{
+    Certificate, ClientAuth, ClientAuthMode, Listener, ListenerLimits, ListenerTls, ProxyProtocol,
+    TlsVersion, UnknownServerName,
+};
 pub(super) use pool::{
     Backend, BackendEntry, Failover, Hash, Policy, Pool, PoolLimits, Retry, Timeouts, Upstream,
-    UpstreamProtocol,
+    UpstreamProtocol, UpstreamTls,
 };
 pub(super) use route::{
-    ConditionValue, Conditions, FilterUse, HeaderEdits, Match, Redirect, Respond, Rewrite, Route,
-    Scheme, SplitChoice, TimeoutOverrides, ValueTest,
+    CertificateMatch, ConditionValue, Conditions, FilterUse, HeaderEdits, Match, Redirect, Respond,
+    Rewrite, Route, Scheme, SplitChoice, TimeoutOverrides, ValueTest,
 };
 
 pub(super) use sticky::{Cluster, OnOverload, SameSite, Secret, Sticky};

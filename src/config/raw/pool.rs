@@ -171,6 +171,12 @@ pub struct UpstreamTls {
     /// PEM file with the CAs to believe; default: the system's.
     #[schemars(length(min = 1))]
     pub ca: Option<String>,
+    /// PEM file with the certificate to show to backends that ask for one, then its intermediates. Needs `key`.
+    #[schemars(length(min = 1))]
+    pub cert: Option<String>,
+    /// PEM file with its private key, not encrypted.
+    #[schemars(length(min = 1))]
+    pub key: Option<String>,
     /// Check the backend's certificate and its name. `false` lets anyone on the way pose as the backend.
     #[serde(default = "yes")]
     pub verify: bool,

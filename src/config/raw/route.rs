@@ -53,6 +53,10 @@ pub struct Route {
     pub retry: RetryOverride,
     /// Largest request body; more is answered with 413. Default: no limit, as bodies are streamed and never held.
     pub max_body: Option<Size>,
+    /// Let GET, HEAD and OPTIONS requests without a body go to the backend before the TLS handshake is done, on listeners
+    /// with `early_data`. Only where an attacker may repeat a request without harm: a page, not an account's balance.
+    #[serde(default)]
+    pub early_data: bool,
 }
 
 /// Conditions on a request, all of which must hold. One that is left out always holds. Of `path`, `path_prefix`,
@@ -83,6 +87,22 @@ pub struct Match {
     /// Networks of the client's address: PROXY header and trusted proxies are taken into account.
     #[serde(default)]
     pub client: Vec<Cidr>,
+    /// The client's certificate, on listeners with `tls.client_auth`. `{}` is any that holds.
+    pub client_certificate: Option<CertificateMatch>,
+}
+
+/// Conditions on a client's certificate, all of which must hold. Each is an exact value or a test of one.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateMatch {
+    /// The subject's common name.
+    pub common_name: Option<ConditionValue>,
+    /// One of its DNS names.
+    pub dns: Option<ConditionValue>,
+    /// One of its URIs, such as a SPIFFE id.
+    pub uri: Option<ConditionValue>,
+    /// SHA-256 of the certificate, 64 hexadecimal digits in lower case.
+    pub sha256: Option<ConditionValue>,
 }
 
 /// Conditions on named values, all of which must hold.

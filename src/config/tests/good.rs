@@ -110,6 +110,10 @@ fn the_full_example_uses_every_key() {
         ".query.<>.",
         ".cookies[].",
         ".cookies.<>.",
+        ".client_certificate.common_name.",
+        ".client_certificate.dns.",
+        ".client_certificate.uri.",
+        ".client_certificate.sha256.",
     ];
     let left: Vec<_> = left
         .into_iter()
@@ -178,15 +182,20 @@ fn the_least_has_the_documented_defaults() {
 #[test]
 fn the_full_example_becomes_the_model() {
     let Loaded { config, files, .. } = load_conf("full.yaml");
-    assert_eq!(
-        files,
-        [
-            conf("certs/ca.crt"),
-            conf("certs/demo.crt"),
-            conf("certs/demo.key"),
-            conf("full.yaml")
-        ]
-    );
+    let certs = [
+        "ca.crt",
+        "client.crt",
+        "client.key",
+        "demo-rsa.crt",
+        "demo-rsa.key",
+        "demo.crt",
+        "demo.key",
+        "demo.ocsp",
+        "ticket.key",
+    ];
+    let mut wanted: Vec<_> = certs.iter().map(|f| conf(&format!("certs/{f}"))).collect();
+    wanted.push(conf("full.yaml"));
+    assert_eq!(files, wanted);
     assert_eq!(
         config.listeners[0].tls.as_ref().unwrap().certificates[0].cert,
         conf("certs/demo.crt")

@@ -65,11 +65,26 @@ labels! {
         Tls12 = "TLSv1.2",
         Tls13 = "TLSv1.3",
     }
-    /// How a TLS handshake ended.
-    HandshakeResult {
-        Ok = "ok",
-        Error = "error",
+    /// The key that signed a handshake: none where a session was resumed.
+    KeyType {
+        None = "none",
+        Ecdsa = "ecdsa",
+        Rsa = "rsa",
+    }
+    /// Why a TLS handshake came to nothing.
+    HandshakeFailure {
         Timeout = "timeout",
+        Closed = "closed",
+        Overloaded = "overloaded",
+        UnknownName = "unknown_server_name",
+        Version = "version",
+        NothingShared = "nothing_shared",
+        NotTls = "not_tls",
+        NoClientCertificate = "no_client_certificate",
+        ClientCertificate = "bad_client_certificate",
+        Alert = "client_alert",
+        Malformed = "malformed",
+        Other = "other",
     }
     /// Of the downstream request.
     Protocol {

@@ -7,7 +7,9 @@ use crate::listener::Refusal;
 
 use super::cells::{Counter, Counters, Gauges};
 use super::families::Families;
-use super::labels::{ConnectionState, HandshakeResult, Label, RejectReason, SlowPhase, TlsVersion};
+use super::labels::{
+    ConnectionState, HandshakeFailure, KeyType, Label, RejectReason, SlowPhase, TlsVersion,
+};
 
 /// Counters of one listener.
 #[derive(Debug)]
@@ -23,8 +25,10 @@ pub struct ListenerMetrics {
     pub refused: Counters<Refusal>,
     /// Connections and requests cut because the client was too slow.
     pub slow_closed: Counters<SlowPhase>,
-    /// By version and by whether a session was resumed.
-    handshakes: [[Counters<HandshakeResult>; 2]; TlsVersion::NAMES.len()],
+    /// By version, then by resumed (1) and early data (2), then by key.
+    handshakes: [[Counters<KeyType>; 4]; TlsVersion::NAMES.len()],
+    /// Handshakes that came to nothing.
+    pub handshake_failures: Counters<HandshakeFailure>,
     certificates: Mutex<Vec<CertificateExpiry>>,
 }
 
@@ -33,6 +37,8 @@ pub struct ListenerMetrics {
 pub struct CertificateExpiry {
     /// First name in the certificate.
     pub sni: String,
+    /// `ecdsa` or `rsa`.
+    pub key_type: &'static str,
     /// Seconds since 1970.
     pub not_after: i64,
 }
@@ -47,6 +53,7 @@ impl ListenerMetrics {
             refused: Counters::default(),
             slow_closed: Counters::default(),
             handshakes: array::from_fn(|_| array::from_fn(|_| Counters::default())),
+            handshake_failures: Counters::default(),
             certificates: Mutex::default(),
         }
     }
@@ -57,9 +64,10 @@ impl ListenerMetrics {
         &self.name
     }
 
-    /// Counts a TLS handshake that ended.
-    pub fn handshake(&self, version: TlsVersion, resumed: bool, result: HandshakeResult) {
-        self.handshakes[version.index()][usize::from(resumed)].inc(result);
+    /// Counts a TLS handshake that was done.
+    pub fn handshake(&self, version: TlsVersion, key: KeyType, resumed: bool, early_data: bool) {
+        let how = usize::from(resumed) + 2 * usize::from(early_data);
+        self.handshakes[version.index()][how].inc(key);
     }
 
     /// The certificates in force, in place of those before.
@@ -116,23 +124,37 @@ impl ListenerMetrics {
     }
 
     fn collect_tls(&self, out: &mut Families) {
-        for (version, by_resumed) in TlsVersion::NAMES.iter().zip(&self.handshakes) {
-            for (resumed, results) in ["false", "true"].iter().zip(by_resumed) {
+        let how = [
+            ("false", "false"),
+            ("true", "false"),
+            ("false", "true"),
+            ("true", "true"),
+        ];
+        for (version, by_how) in TlsVersion::NAMES.iter().zip(&self.handshakes) {
+            for ((resumed, early_data), by_key) in how.iter().zip(by_how) {
                 let labels = [
                     ("listener", self.name.as_str()),
                     ("version", version),
                     ("resumed", resumed),
+                    ("early_data", early_data),
                 ];
-                let help = "TLS handshakes with clients.";
-                out.counters_seen(
+                let (name, help) = (
                     "tidegate_tls_handshakes_total",
-                    help,
-                    &labels,
-                    "result",
-                    results,
+                    "TLS handshakes with clients that were done.",
                 );
+                out.counters_seen(name, help, &labels, "key_type", by_key);
             }
         }
+        let listener = [("listener", self.name.as_str())];
+        let help = "TLS handshakes with clients that came to nothing.";
+        let failures = &self.handshake_failures;
+        out.counters(
+            "tidegate_tls_handshake_failures_total",
+            help,
+            &listener,
+            "reason",
+            failures,
+        );
         for certificate in self
             .certificates
             .lock()
@@ -142,6 +164,7 @@ impl ListenerMetrics {
             let labels = [
                 ("listener", self.name.as_str()),
                 ("sni", certificate.sni.as_str()),
+                ("key_type", certificate.key_type),
             ];
             let help = "When the certificate ends, in seconds since 1970.";
             out.gauge(

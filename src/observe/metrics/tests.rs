@@ -205,9 +205,13 @@ fn connections_shift_between_states() {
     listener
         .connections
         .shift(ConnectionState::Handshaking, ConnectionState::Active);
-    listener.handshake(TlsVersion::Tls13, true, HandshakeResult::Ok);
+    listener.handshake(TlsVersion::Tls13, KeyType::None, true, true);
+    listener
+        .handshake_failures
+        .inc(HandshakeFailure::Overloaded);
     listener.set_certificates(vec![CertificateExpiry {
         sni: "a.example".into(),
+        key_type: "ecdsa",
         not_after: 2_000_000_000,
     }]);
     let state = |name: &str| {
@@ -220,10 +224,13 @@ fn connections_shift_between_states() {
         (state("handshaking"), state("active")),
         (Some(0.0), Some(1.0))
     );
-    let handshakes = r#"tidegate_tls_handshakes_total{listener="public",version="TLSv1.3",resumed="true",result="ok"}"#;
+    let handshakes = r#"tidegate_tls_handshakes_total{listener="public",version="TLSv1.3",resumed="true",early_data="true",key_type="none"}"#;
     assert_eq!(value(&metrics, handshakes), Some(1.0));
-    let expiry = r#"tidegate_tls_cert_not_after_seconds{listener="public",sni="a.example"}"#;
+    let expiry = r#"tidegate_tls_cert_not_after_seconds{listener="public",sni="a.example",key_type="ecdsa"}"#;
     assert_eq!(value(&metrics, expiry), Some(2e9));
+    let failures =
+        r#"tidegate_tls_handshake_failures_total{listener="public",reason="overloaded"}"#;
+    assert_eq!(value(&metrics, failures), Some(1.0));
 }
 
 #[test]
