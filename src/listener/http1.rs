@@ -217,12 +217,16 @@ fn must_wait<S: IO>(guard: &Guard<S>, head: &[u8], framing: Framing) -> bool {
 async fn finish_handshake<S: IO>(guard: &mut Guard<S>, rest: &mut BytesMut) -> io::Result<()> {
     let connection = guard.connection().clone();
     let done = async {
-        while connection.early_data().is_unfinished() {
-            if read_some(guard, rest).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+        loop {
+            tokio::select! {
+                biased;
+                read = read_some(guard, rest) => if read? == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                },
+                // The last of it brings nothing to read.
+                () = connection.early_data().finished() => return Ok(()),
             }
         }
-        Ok(())
     };
     let limit = connection.config.limits.tls_handshake_timeout;
     timeout(limit, done).await.unwrap_or_else(|_| {

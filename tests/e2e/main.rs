@@ -5,9 +5,12 @@
 mod backend;
 mod client;
 mod harness;
+mod pki;
 mod setup;
 
 mod bad_input;
+mod client_auth;
+mod early_data;
 mod health;
 mod keys;
 mod listening;
@@ -18,3 +21,5 @@ mod resilience;
 mod routing;
 mod sticky;
 mod stopping;
+mod tickets;
+mod tls;

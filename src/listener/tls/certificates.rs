@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -193,15 +193,15 @@ pub(super) fn read_chain(path: &Path) -> Result<Vec<X509>, TlsError> {
     }
 }
 
-fn read_key(cert: &Path, path: &PathBuf, leaf: &X509) -> Result<PKey<Private>, TlsError> {
+fn read_key(cert: &Path, path: &Path, leaf: &X509) -> Result<PKey<Private>, TlsError> {
     let key =
-        PKey::private_key_from_pem(&read(path)?).map_err(|_| TlsError::BadKey(path.clone()))?;
+        PKey::private_key_from_pem(&read(path)?).map_err(|_| TlsError::BadKey(path.to_owned()))?;
     if leaf.public_key()?.public_eq(&key) {
         return Ok(key);
     }
     Err(TlsError::Mismatch {
         cert: cert.to_owned(),
-        key: path.clone(),
+        key: path.to_owned(),
     })
 }
 
