@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http::HeaderValue;
 use smallvec::SmallVec;
 use tidegate_filters::Exchange;
+use tidegate_filters::filter::Response;
 
 use crate::forwarded::Origin;
 use crate::listener::Connection;
@@ -32,6 +33,8 @@ pub struct Context {
     pub sticky: Option<Decision>,
     /// Only where the route has filters.
     pub exchange: Option<Box<Exchange>>,
+    /// What a filter answers to a request whose body is under way; sent when the attempt is given up.
+    pub answer: Option<Response>,
     /// The attempt under way.
     pub attempt: Option<Attempt>,
     /// The attempts that ended.
@@ -83,6 +86,7 @@ impl Default for Context {
             hash: None,
             sticky: None,
             exchange: None,
+            answer: None,
             attempt: None,
             ended: SmallVec::new(),
             retry: None,

@@ -11,6 +11,7 @@ use pingora_proxy::Session;
 use tidegate_filters::Exchange;
 use tidegate_filters::filter::{Facts, PoolChoice, RequestHead, Response, TlsFacts};
 
+use super::routing;
 use crate::context::Context;
 use crate::hash;
 use crate::outcome;
@@ -72,7 +73,7 @@ fn replace_head(to: &mut RequestHeader, from: &RequestHead) {
 }
 
 /// The chain may choose another pool, or what the pool's policy hashes.
-pub async fn pool(ctx: &mut Context) -> Option<Response> {
+pub async fn pool(session: &Session, ctx: &mut Context) -> Option<Response> {
     let route = ctx.route.clone()?;
     let exchange = ctx.exchange.as_mut()?;
     let before = ctx.pool.clone()?;
@@ -81,15 +82,15 @@ pub async fn pool(ctx: &mut Context) -> Option<Response> {
         hash_key: None,
     };
     let answered = route.chain.pool(exchange, &mut choice).await;
-    if let Some(key) = &choice.hash_key {
-        ctx.hash = Some(hash::hash(&key[..key.len().min(256)]));
-    }
     if *choice.pool != *before.config.name {
-        let snapshot = ctx.snapshot.as_ref()?;
+        let snapshot = ctx.snapshot.clone()?;
         match snapshot.pools.get(&*choice.pool) {
-            Some(pool) => ctx.pool = Some(pool.clone()),
+            Some(pool) => routing::change_pool(session, ctx, pool),
             None => log::warn!("a filter chose pool {:?}, which there is not", choice.pool),
         }
+    }
+    if let Some(key) = &choice.hash_key {
+        ctx.hash = Some(hash::hash(&key[..key.len().min(256)]));
     }
     answered
 }
@@ -104,6 +105,7 @@ pub async fn request_body(chunk: &mut Option<Bytes>, end: bool, ctx: &mut Contex
         Some(response) => {
             let status = response.status().as_u16();
             ctx.failure = Some(outcome::by_filter(status));
+            ctx.answer = Some(response);
             Err(Error::new_down(ErrorType::HTTPStatus(status)))
         }
     }
