@@ -190,17 +190,17 @@ impl Chain {
         filters.flat_map(|(_, f)| Arc::clone(f).tasks()).collect()
     }
 
-    /// A connection was accepted. A panic closes it.
-    pub async fn connection(&self, connection: &Connection) -> Admission {
+    /// A connection was accepted. `Some`: close it, this filter will not have it. A panic closes it, too.
+    pub async fn connection(&self, connection: &Connection) -> Option<&'static str> {
         let mut lap = Lap::start(&self.connection);
         for step in &self.connection {
             let hook = step.filter.on_connection(connection);
             let admission = isolated_async(step, &mut lap, hook).await;
             if admission.unwrap_or(Admission::Close) == Admission::Close {
-                return Admission::Close;
+                return Some(step.name);
             }
         }
-        Admission::Accept
+        None
     }
 
     /// The request head. `Some`: send this, and nothing to a backend.
