@@ -122,6 +122,7 @@ impl Parts {
             access_log: ArcSwapOption::empty(),
         });
         let snapshot = instance.snapshot.load_full();
+        instance.metrics.watch_filters(snapshot.clone());
         instance.open_log(&snapshot.config.log)?;
         let reloader = assemble_listeners(&instance, path, filters, &conf);
         let listeners = reloader

@@ -32,7 +32,9 @@ impl Instance {
     pub fn take(&self, snapshot: Snapshot) {
         self.metrics
             .config_loaded(&snapshot.hash, snapshot.loaded_at);
-        self.snapshot.store(Arc::new(snapshot));
+        let snapshot = Arc::new(snapshot);
+        self.metrics.watch_filters(snapshot.clone());
+        self.snapshot.store(snapshot);
     }
 
     /// Opens the access log as configured, in place of the one before.

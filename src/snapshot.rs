@@ -19,7 +19,7 @@ pub use sticky_keys::unix_seconds;
 
 use crate::config::model::{Config, Listener, ListenerLimits, ProxyProtocol};
 use crate::listener::Admission;
-use crate::observe::metrics::Metrics;
+use crate::observe::metrics::{FilterEvents, Metrics};
 use crate::route::{self as route_table, RouteTable};
 use crate::sticky::KeyError;
 use crate::upstream::UpstreamError;
@@ -160,6 +160,12 @@ impl Snapshot {
             })
             .into_iter()
             .collect()
+    }
+}
+
+impl FilterEvents for Snapshot {
+    fn counts(&self) -> Vec<(&'static str, &'static str, u64)> {
+        self.chains().flat_map(Chain::counts).collect()
     }
 }
 
