@@ -8,6 +8,7 @@ mod harness;
 mod setup;
 
 mod bad_input;
+mod filters;
 mod health;
 mod keys;
 mod listening;
