@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderValue;
+use pingora_http::RequestHeader;
 use smallvec::SmallVec;
 use tidegate_filters::Exchange;
 use tidegate_filters::filter::Response;
@@ -33,6 +34,8 @@ pub struct Context {
     pub sticky: Option<Decision>,
     /// Only where the route has filters.
     pub exchange: Option<Box<Exchange>>,
+    /// The head as the client sent it, for the log, where filters have changed it.
+    pub asked: Option<Box<RequestHeader>>,
     /// What a filter answers to a request whose body is under way; sent when the attempt is given up.
     pub answer: Option<Response>,
     /// The attempt under way.
@@ -86,6 +89,7 @@ impl Default for Context {
             hash: None,
             sticky: None,
             exchange: None,
+            asked: None,
             answer: None,
             attempt: None,
             ended: SmallVec::new(),

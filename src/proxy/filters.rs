@@ -27,7 +27,7 @@ pub async fn request(session: &mut Session, ctx: &mut Context) -> Option<Respons
     let mut exchange = Box::new(Exchange::new(head, facts(ctx, &route)));
     let answered = route.chain.request(&mut exchange).await;
     if answered.is_none() {
-        replace_head(session.req_header_mut(), &exchange.request);
+        ctx.asked = replace_head(session.req_header_mut(), &exchange.request);
     }
     ctx.exchange = Some(exchange);
     answered
@@ -57,19 +57,15 @@ fn facts(ctx: &Context, route: &Route) -> Facts {
     }
 }
 
-/// Writes back what a filter changed. Pingora keeps the spelling of names beside the map: only differences move.
-fn replace_head(to: &mut RequestHeader, from: &RequestHead) {
-    if to.method != from.method {
-        to.set_method(from.method.clone());
+/// Writes back what a filter changed, and returns what stood there. Pingora keeps the spelling of names beside the map and
+/// the target's bytes beside the URI: a head that no filter has changed stays as it came.
+fn replace_head(to: &mut RequestHeader, from: &RequestHead) -> Option<Box<RequestHeader>> {
+    if to.method == from.method && to.uri == from.uri && to.headers == from.headers {
+        return None;
     }
-    if to.uri != from.uri {
-        to.set_uri(from.uri.clone());
-    }
-    if to.headers != from.headers {
-        let mut replaced = RequestHeader::from(from.clone());
-        replaced.set_version(to.version);
-        *to = replaced;
-    }
+    let mut replaced = RequestHeader::from(from.clone());
+    replaced.set_version(to.version);
+    Some(Box::new(std::mem::replace(to, replaced)))
 }
 
 /// The chain may choose another pool, or what the pool's policy hashes.

@@ -98,7 +98,7 @@ fn count(ctx: &Context, session: &Session, ended: &Ended) {
 }
 
 fn write(session: &Session, ctx: &Context, ended: &Ended, out: &mut Vec<u8>) {
-    let request = session.req_header();
+    let request = ctx.asked.as_deref().unwrap_or(session.req_header());
     let raw = request.raw_path();
     let mut target = raw.splitn(2, |b| *b == b'?');
     let headers = &request.headers;

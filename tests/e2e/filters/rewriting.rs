@@ -39,6 +39,10 @@ async fn rewrite() {
         );
         assert!(seen.contains("\r\nhost: internal.example\r\n"), "{seen}");
     }
+    // The log has what the client asked for.
+    let line = logged(&tidegate, "/api/v1/a%20b").await;
+    assert_eq!(line["query"], "utm=x&q=1");
+    assert_eq!(line["host"], "test.example");
 }
 
 #[tokio::test]
