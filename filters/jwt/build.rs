@@ -28,9 +28,9 @@ use crate::outbound::{self, Outbound};
 pub struct Config {
     /// A shared secret for HS256, HS384 and HS512, at least 32 bytes; from `${file:...}`, not in the file itself.
     pub secret: Option<String>,
-    /// A public key in PEM: RSA, P-256, P-384 or Ed25519.
+    /// A public key in PEM: RSA, P-256, P-384 or Ed25519. Relative to the working directory.
     pub public_key_file: Option<PathBuf>,
-    /// A JWK set (RFC 7517).
+    /// A JWK set (RFC 7517), read again every `refresh`. Relative to the working directory.
     pub jwks_file: Option<PathBuf>,
     /// A JWK set, fetched at start, every `refresh`, and when a token names an unknown key (at most every 30 s).
     pub jwks_url: Option<String>,

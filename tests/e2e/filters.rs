@@ -147,3 +147,43 @@ async fn filters_are_listed_with_their_config() {
         }
     }
 }
+
+/// The examples at the head of the filters' files, with what they refer to put in place.
+#[tokio::test]
+async fn every_filter_s_example_is_a_config_that_works() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        write(&dir.path().join(name), text);
+        dir.path().join(name).display().to_string()
+    };
+    let key = file("partner_key", "0123456789abcdef");
+    let hash = "$2y$04$W3.FCRZYNePpMBkBDzeJhOJY6hY5WYuLlvF4vPcpRd97pOhsrCWSu";
+    let users = file("htpasswd", &format!("ann:{hash}\n"));
+    for entry in tidegate_filters::table().iter() {
+        let source = format!("{}/filters/{}.rs", env!("CARGO_MANIFEST_DIR"), entry.name);
+        let source = std::fs::read_to_string(source).unwrap();
+        let doc = source.lines().map_while(|line| line.strip_prefix("//!"));
+        let example: String = doc
+            .skip_while(|line| *line != " ```yaml")
+            .skip(1)
+            .take_while(|line| *line != " ```")
+            .map(|line| format!("     {line}\n"))
+            .collect();
+        assert!(!example.is_empty(), "{} has no example", entry.name);
+        let example = example
+            .replace("/run/secrets/partner_key", &key)
+            .replace("conf/htpasswd", &users)
+            .replace("$argon2id$v=19$m=19456,t=2,p=1$...", hash);
+        let text = config(&["127.0.0.1:1".parse().unwrap()], "").replace(
+            "routes: [{ match: { path_prefix: / }, pool: web, filters: [] }]",
+            &format!(
+                "routes:\n  - match: {{ path_prefix: / }}\n    pool: web\n    filters:\n{example}"
+            ),
+        );
+        let text = format!("{text}\n  web_canary: {{ backends: [\"127.0.0.1:1\"] }}\n");
+        let path = file("tidegate.yaml", &text);
+        let output = run(&["check", "-c", &path]).await;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{}: {said}{text}", entry.name);
+    }
+}
