@@ -30,7 +30,7 @@ use bytes::Bytes;
 
 bitflags::bitflags! {
     /// Which hooks a filter has. A hook that is not named here is never called, and costs nothing.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
     pub struct Hooks: u16 {
         /// [`Filter::on_connection`]
         const CONNECTION = 1;

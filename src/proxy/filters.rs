@@ -8,8 +8,8 @@ use bytes::Bytes;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
-use tidegate_filters::Exchange;
 use tidegate_filters::filter::{Facts, PoolChoice, RequestHead, Response, TlsFacts};
+use tidegate_filters::{Exchange, Hooks};
 
 use super::routing;
 use crate::context::Context;
@@ -71,6 +71,9 @@ fn replace_head(to: &mut RequestHeader, from: &RequestHead) -> Option<Box<Reques
 /// The chain may choose another pool, or what the pool's policy hashes.
 pub async fn pool(session: &Session, ctx: &mut Context) -> Option<Response> {
     let route = ctx.route.clone()?;
+    if !route.chain.has(Hooks::POOL) {
+        return None;
+    }
     let exchange = ctx.exchange.as_mut()?;
     let before = ctx.pool.clone()?;
     let mut choice = PoolChoice {
@@ -114,6 +117,9 @@ pub async fn upstream_request(request: &mut RequestHeader, ctx: &mut Context) ->
         return Ok(());
     };
     exchange.set_attempt(attempt);
+    if !route.chain.has(Hooks::UPSTREAM_REQUEST) {
+        return Ok(());
+    }
     let mut head = request.as_owned_parts();
     if route
         .chain
@@ -139,6 +145,9 @@ pub async fn response(
     let (Some(route), Some(exchange)) = (&ctx.route, &mut ctx.exchange) else {
         return Ok(());
     };
+    if !route.chain.has(Hooks::RESPONSE) {
+        return Ok(());
+    }
     let mut head = response.as_owned_parts();
     if let Some(replacement) = route.chain.response(exchange, &mut head).await {
         let status = replacement.status().as_u16();
