@@ -1,6 +1,7 @@
 //! Every built-in filter through the real process: what the client gets, what the backend saw, what is logged and counted.
 
 mod access;
+mod connections;
 mod own;
 mod responses;
 mod rewriting;

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate_filters::filter::{
@@ -16,9 +16,8 @@ use tidegate_filters::{entry, table};
 use tokio::process::Command;
 
 use super::*;
-use crate::backend::Raw;
-use crate::client::{Http1, raw};
-use crate::setup::demo;
+use crate::client::Http1;
+use crate::setup::{addresses, demo, demos};
 
 /// Where the process that `serve` is finds its configuration.
 const CONFIG: &str = "TIDEGATE_E2E_CONFIG";
@@ -42,6 +41,8 @@ enum Action {
     Respond,
     /// Never comes back.
     Wait,
+    /// Changes what may be changed there, so that it can be seen.
+    Mark,
 }
 
 struct Odd(Config);
@@ -58,13 +59,25 @@ impl Odd {
                 let teapot = Response::new(StatusCode::IM_A_TEAPOT).text("short and stout");
                 let spout = HeaderValue::from_static("tip");
                 teapot
-                    .header(http::HeaderName::from_static("x-spout"), spout)
+                    .header(HeaderName::from_static("x-spout"), spout)
                     .into()
             }
             Action::Wait => std::future::pending().await,
+            Action::Mark => Verdict::Continue,
         }
     }
+
+    fn marks(&self, at: &str) -> bool {
+        self.0.at == at && self.0.action == Action::Mark
+    }
 }
+
+fn shout(chunk: &mut Option<Bytes>) {
+    *chunk = chunk.take().map(|chunk| chunk.to_ascii_uppercase().into());
+}
+
+const MARK: HeaderName = HeaderName::from_static("x-mark");
+const YES: HeaderValue = HeaderValue::from_static("yes");
 
 #[async_trait]
 impl Filter for Odd {
@@ -81,34 +94,56 @@ impl Filter for Odd {
         }
     }
     async fn on_request(&self, exchange: &mut Exchange) -> Verdict {
+        if self.marks("request") {
+            exchange.request.headers.insert(MARK, YES);
+        }
         self.act("request", Some(exchange)).await
     }
     async fn on_request_body(
         &self,
         exchange: &mut Exchange,
-        _: &mut Option<Bytes>,
+        chunk: &mut Option<Bytes>,
         _: bool,
     ) -> Verdict {
+        if self.marks("request_body") {
+            shout(chunk);
+        }
         self.act("request_body", Some(exchange)).await
     }
-    async fn on_pool(&self, exchange: &mut Exchange, _: &mut PoolChoice) {
+    async fn on_pool(&self, exchange: &mut Exchange, choice: &mut PoolChoice) {
+        if self.marks("pool") {
+            choice.hash_key = exchange.header(&MARK).map(|key| key.to_owned().into());
+        }
         self.act("pool", Some(exchange)).await;
     }
-    async fn on_upstream_request(&self, exchange: &mut Exchange, _: &mut RequestHead) {
+    async fn on_upstream_request(&self, exchange: &mut Exchange, head: &mut RequestHead) {
+        if self.marks("upstream_request") {
+            head.headers.insert(MARK, YES);
+        }
         self.act("upstream_request", Some(exchange)).await;
     }
     async fn on_response(&self, exchange: &mut Exchange, head: &mut ResponseHead) -> Verdict {
         head.headers.append("x-seen", HeaderValue::from_static("1"));
+        if self.marks("response") {
+            head.headers.insert(MARK, YES);
+        }
         self.act("response", Some(exchange)).await
     }
-    fn on_response_body(&self, exchange: &mut Exchange, _: &mut Option<Bytes>, end: bool) {
+    fn on_response_body(&self, exchange: &mut Exchange, chunk: &mut Option<Bytes>, end: bool) {
+        if self.marks("response_body") {
+            shout(chunk);
+        }
         // At the end: the head, and most of the body, are on their way.
         if end {
             let acted = self.act("response_body", Some(exchange));
             drop(futures_util::FutureExt::now_or_never(acted));
         }
     }
-    fn on_finished(&self, exchange: &mut Exchange, _: &Finished) {
+    fn on_finished(&self, exchange: &mut Exchange, finished: &Finished) {
+        if self.marks("finished") {
+            let backend = finished.backend.as_deref().unwrap_or_default();
+            exchange.attributes.set("odd.backend", backend.to_owned());
+        }
         let acted = self.act("finished", Some(exchange));
         drop(futures_util::FutureExt::now_or_never(acted));
     }
@@ -131,7 +166,8 @@ fn serve() {
     }
 }
 
-async fn start(config: &str) -> Tidegate {
+/// A running instance that has `odd`.
+pub async fn start(config: &str) -> Tidegate {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tidegate.yaml");
     write(&path, config);
@@ -218,86 +254,47 @@ async fn an_answer_of_a_filter_goes_out_as_it_is_from_every_place() {
     }
 }
 
-fn listening(backend: SocketAddr, listener: &str, filters: &str) -> String {
-    config(&[backend], "").replace(
-        "listen: \"127.0.0.1:0\" }]",
-        &format!("listen: \"127.0.0.1:0\"{listener}, filters: [{filters}] }}]"),
-    )
-}
-
-const REJECTED: &str = "tidegate_connections_rejected_total{listener=\"public\",reason=\"filter\"}";
-const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
-
 #[tokio::test]
-async fn a_connection_is_closed_by_a_refusal_a_panic_and_a_filter_that_takes_too_long() {
+async fn what_a_filter_changes_in_each_place_is_seen() {
     let backend = demo().await;
-    for action in ["respond", "panic", "wait"] {
-        let limits = ", limits: { header_timeout: 500ms }";
-        let filters = format!(
-            "{{ ip_access: {{ deny: [192.0.2.0/24] }} }}, {{ odd: {{ at: connection, do: {action} }} }}"
-        );
-        let mut tidegate = start(&listening(backend.address, limits, &filters)).await;
-        let address = tidegate.address("public");
-        assert_eq!(raw(address, GET).await, "", "{action}");
-        tidegate.wait_metric(REJECTED, 1.0).await;
-        let errors = "tidegate_filter_errors_total{filter=\"odd\"}";
-        let expected = if action == "panic" { 1.0 } else { 0.0 };
-        assert_eq!(tidegate.metric(errors).await, expected);
-        let timed =
-            "tidegate_filter_duration_seconds_count{filter=\"ip_access\",phase=\"connection\"}";
-        assert_eq!(tidegate.metric(timed).await, 1.0);
-        // Taken out by a reload, without a new socket.
-        let without = listening(backend.address, "", "");
-        assert_eq!(tidegate.reload(&without).await["result"], "taken");
-        assert!(raw(address, GET).await.starts_with("HTTP/1.1 200"));
-    }
-}
-
-#[tokio::test]
-async fn ip_access_on_a_listener_acts_on_the_true_client_before_tls() {
-    let backend = Raw::answering(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
-    let proxied = ", proxy_protocol: required, trusted: [127.0.0.0/8], health_path: /lb";
-    let filters = "{ ip_access: { allow: [203.0.113.0/24], deny: [203.0.113.9/32] } }";
-    let config = format!(
-        "log: {{ level: debug }}\n{}",
-        listening(backend.address, proxied, filters).trim_start()
-    );
-    let tidegate = Tidegate::start(&config).await;
-    let address = tidegate.address("public");
-    for (client, served) in [
-        ("203.0.113.1", true),
-        ("203.0.113.9", false),
-        ("198.51.100.1", false),
+    for (at, request, response) in [
+        ("request", Some("yes"), ""),
+        ("upstream_request", Some("yes"), ""),
+        ("response", None, "yes"),
+        ("finished", None, ""),
     ] {
-        let proxy = format!("PROXY TCP4 {client} 127.0.0.1 4321 80\r\n");
-        let answer = raw(address, &[proxy.as_bytes(), GET].concat()).await;
-        assert_eq!(answer.starts_with("HTTP/1.1 200"), served, "{client}");
-        assert_eq!(answer.is_empty(), !served, "{client}: {answer}");
+        let tidegate = odd(backend.address, at, "mark").await;
+        let reply = ask(&tidegate, "/headers", &[]).await;
+        assert_eq!(saw(&reply, "x-mark").as_deref(), request, "{at}");
+        assert_eq!(reply.header("x-mark"), response, "{at}");
+        let line = logged(&tidegate, "/headers").await;
+        let noted = line["attributes"]["odd.backend"] == backend.address.to_string();
+        assert_eq!(noted, at == "finished", "{line}");
     }
-    tidegate.wait_metric(REJECTED, 2.0).await;
-    tidegate
-        .events
-        .wait("who and by what", |l| {
-            l["message"] == "listener public: connection of 203.0.113.9 closed by ip_access"
-                && l["level"] == "debug"
-        })
-        .await;
-    // The balancer's own check brings no client.
-    let check = b"GET /lb HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
-    assert!(raw(address, check).await.starts_with("HTTP/1.1 200"));
-    assert_eq!(tidegate.metric(REJECTED).await, 2.0);
+    for at in ["request_body", "response_body"] {
+        let tidegate = odd(backend.address, at, "mark").await;
+        assert_eq!(post(&tidegate, "/echo", &[], "hello").await.text(), "HELLO");
+        // The backend counts what it gets: a request's body is changed on its way down.
+        assert_eq!(post(&tidegate, "/upload", &[], "hello").await.text(), "5\n");
+    }
 }
 
 #[tokio::test]
-async fn a_refused_client_gets_no_byte_of_tls() {
-    let dir = tempfile::tempdir().unwrap();
-    crate::listening::certificate(dir.path(), "test.example");
-    let tls = ", tls: { certificates: [{ cert: cert.pem, key: key.pem }] }";
-    let filters = "{ ip_access: { deny: [127.0.0.0/8] } }";
-    let config = listening("127.0.0.1:1".parse().unwrap(), tls, filters);
-    let tidegate = Tidegate::start_in(dir, &config).await;
-    assert_eq!(raw(tidegate.address("public"), b"\x16\x03\x01").await, "");
-    tidegate.wait_metric(REJECTED, 1.0).await;
-    let handshakes = "tidegate_tls_handshakes_total{listener=\"public\"";
-    assert_eq!(tidegate.metric(handshakes).await, 0.0);
+async fn a_filter_s_hash_key_picks_the_backend() {
+    let backends = demos(4).await;
+    let addresses = addresses(&backends);
+    let filters = "{ odd: { at: pool, do: mark } }";
+    // By the path all would be one.
+    let policy =
+        "  web:\n    policy: consistent_hash\n    hash: { key: path, bounded_load: off }\n";
+    let tidegate = start(&config(&addresses, filters).replace("  web:\n", policy)).await;
+    let mut seen = std::collections::BTreeSet::new();
+    for key in 0..32 {
+        let key = key.to_string();
+        let first = ask(&tidegate, "/headers", &[("x-mark", &key)]).await;
+        let again = ask(&tidegate, "/headers", &[("x-mark", &key)]).await;
+        assert_eq!(first.header("x-backend"), again.header("x-backend"));
+        seen.insert(first.header("x-backend").to_owned());
+    }
+    assert_eq!(seen.len(), 4);
 }
