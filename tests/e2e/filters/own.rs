@@ -2,6 +2,7 @@
 //! test binary, started again: the stock one has no such filter.
 
 use std::process::Stdio;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,13 +11,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate_filters::filter::{
     Admission, Build, BuildError, Connection, Exchange, Filter, Finished, Hooks, PoolChoice,
-    RequestHead, Response, ResponseHead, Verdict,
+    RequestHead, Response, ResponseHead, Task, Verdict,
 };
 use tidegate_filters::{entry, table};
 use tokio::process::Command;
 
 use super::*;
-use crate::client::Http1;
+use crate::client::{Http1, Http2};
 use crate::setup::{addresses, demo, demos};
 
 /// Where the process that `serve` is finds its configuration.
@@ -147,6 +148,14 @@ impl Filter for Odd {
         let acted = self.act("finished", Some(exchange));
         drop(futures_util::FutureExt::now_or_never(acted));
     }
+
+    fn tasks(self: Arc<Self>) -> Vec<Task> {
+        let name = "odd work";
+        let run = Box::pin(async move {
+            self.act("task", None).await;
+        });
+        vec![Task { name, run }]
+    }
 }
 
 impl Build for Odd {
@@ -238,6 +247,19 @@ async fn a_panic_in_a_body_cuts_it_and_one_at_the_end_costs_nothing() {
 }
 
 #[tokio::test]
+async fn a_panic_beside_the_requests_is_said_and_costs_none() {
+    let backend = demo().await;
+    let tidegate = odd(backend.address, "task", "panic").await;
+    tidegate
+        .events
+        .wait("the panic", |l| {
+            l["message"] == "odd work panicked, and is over until the next reload"
+        })
+        .await;
+    assert_eq!(ask(&tidegate, "/headers", &[]).await.status, 200);
+}
+
+#[tokio::test]
 async fn an_answer_of_a_filter_goes_out_as_it_is_from_every_place() {
     let backend = demo().await;
     for at in ["request", "request_body", "response"] {
@@ -249,6 +271,13 @@ async fn an_answer_of_a_filter_goes_out_as_it_is_from_every_place() {
         assert_eq!(reply.header("x-content-type-options"), "nosniff", "{at}");
         let all = reply.headers.get_all("x-seen").iter().count();
         assert_eq!((all, reply.header("x-later")), (0, ""), "{at}");
+        let mut over_h2 = Http2::connect(tidegate.address("public")).await;
+        let mut request = asking("/over-h2", &[]);
+        *request.method_mut() = http::Method::POST;
+        *request.body_mut() = "hello".into();
+        let reply = over_h2.send(request).await.unwrap();
+        let seen = (reply.status, reply.text(), reply.header("x-spout"));
+        assert_eq!(seen, (418, "short and stout".to_owned(), "tip"), "{at}");
         let line = logged(&tidegate, "/echo").await;
         assert_eq!(line["status"], 418, "{at}");
     }

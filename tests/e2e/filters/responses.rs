@@ -6,7 +6,7 @@ use rcgen::KeyPair;
 
 use super::*;
 use crate::backend::Raw;
-use crate::client::{self, Http1};
+use crate::client::{self, Http1, Http2};
 use crate::setup::demo;
 
 const TEXT: (&str, &str) = ("content-type", "text/plain");
@@ -46,6 +46,15 @@ async fn compress_as_the_client_likes() {
         assert!(reply.body.len() < text.len() / 10, "{}", reply.body.len());
         assert_eq!(decoded(encoding, &reply.body), text.as_bytes());
     }
+    let mut h2 = Http2::connect(tidegate.address("public")).await;
+    let mut request = asking("/echo", &[TEXT, ("accept-encoding", "br")]);
+    *request.method_mut() = http::Method::POST;
+    *request.body_mut() = text.clone().into();
+    let reply = h2.send(request).await.unwrap();
+    assert_eq!(
+        decoded(reply.header("content-encoding"), &reply.body),
+        text.as_bytes()
+    );
     let untouched = [
         ("no encoding asked for", TEXT.1, "", text.clone()),
         ("refused by the client", TEXT.1, "gzip;q=0", text.clone()),
