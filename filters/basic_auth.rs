@@ -37,7 +37,7 @@ pub struct Config {
     /// Hash by user name.
     #[serde(default)]
     pub users: HashMap<String, String>,
-    /// A file of `name:hash` lines, as `htpasswd -B` writes it.
+    /// A file of `name:hash` lines, as `htpasswd -B` writes it; read when the config is. Relative to the working directory.
     pub users_file: Option<PathBuf>,
     /// Tells the backend the user's name in this header; what the client sent there is dropped.
     pub user_header: Option<Header>,

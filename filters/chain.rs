@@ -106,6 +106,8 @@ pub struct Chain {
     response: Box<[Step]>,
     response_body: Box<[Step]>,
     finished: Box<[Step]>,
+    /// Of all filters together.
+    hooks: Hooks,
 }
 
 impl Chain {
@@ -140,6 +142,10 @@ impl Chain {
             response: up(Hooks::RESPONSE, Phase::Response),
             response_body: up(Hooks::RESPONSE_BODY, Phase::ResponseBody),
             finished: up(Hooks::FINISHED, Phase::Finished),
+            hooks: kept
+                .iter()
+                .map(|(_, filter)| filter.hooks())
+                .fold(Hooks::empty(), Hooks::union),
             filters: kept,
         }
     }
@@ -156,11 +162,10 @@ impl Chain {
         self.filters.is_empty()
     }
 
-    /// All hooks of all filters together: what the core may skip.
+    /// Whether any filter has this hook: the core need not prepare what nobody looks at.
     #[must_use]
-    pub fn hooks(&self) -> Hooks {
-        let all = self.filters.iter().map(|(_, filter)| filter.hooks());
-        all.fold(Hooks::empty(), Hooks::union)
+    pub fn has(&self, hook: Hooks) -> bool {
+        self.hooks.intersects(hook)
     }
 
     /// Every pool that a filter may choose, with the filter's place in the chain.
@@ -190,17 +195,17 @@ impl Chain {
         filters.flat_map(|(_, f)| Arc::clone(f).tasks()).collect()
     }
 
-    /// A connection was accepted. A panic closes it.
-    pub async fn connection(&self, connection: &Connection) -> Admission {
+    /// A connection was accepted. `Some`: close it, this filter will not have it. A panic closes it, too.
+    pub async fn connection(&self, connection: &Connection) -> Option<&'static str> {
         let mut lap = Lap::start(&self.connection);
         for step in &self.connection {
             let hook = step.filter.on_connection(connection);
             let admission = isolated_async(step, &mut lap, hook).await;
             if admission.unwrap_or(Admission::Close) == Admission::Close {
-                return Admission::Close;
+                return Some(step.name);
             }
         }
-        Admission::Accept
+        None
     }
 
     /// The request head. `Some`: send this, and nothing to a backend.

@@ -30,7 +30,7 @@ use bytes::Bytes;
 
 bitflags::bitflags! {
     /// Which hooks a filter has. A hook that is not named here is never called, and costs nothing.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
     pub struct Hooks: u16 {
         /// [`Filter::on_connection`]
         const CONNECTION = 1;
@@ -70,7 +70,7 @@ pub enum Admission {
     Close,
 }
 
-/// A connection that was accepted; TLS and the PROXY header are done.
+/// A connection that was accepted, its PROXY header read; no byte of TLS or HTTP has been.
 #[derive(Debug, Clone)]
 pub struct Connection {
     /// The address that clients are told apart by: that of the PROXY header when there is one.
@@ -79,14 +79,12 @@ pub struct Connection {
     pub peer: SocketAddr,
     /// The listener's name.
     pub listener: Arc<str>,
-    /// `None` on a plain listener.
-    pub tls: Option<Arc<TlsFacts>>,
 }
 
 /// Work beside the requests, such as fetching keys now and then. Tidegate runs it from the moment a config is live
 /// until the config is replaced; then it is dropped at its next `.await`.
 pub struct Task {
-    /// For the log, when the task ends or panics.
+    /// For the log, when the task panics.
     pub name: &'static str,
     /// What to run.
     pub run: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -103,7 +101,8 @@ pub trait Filter: Any + Send + Sync {
     /// a filter that has a hook and does not name it here.
     fn hooks(&self) -> Hooks;
 
-    /// A connection was accepted. Called only for filters of a listener.
+    /// A connection was accepted. Called only for filters of a listener, which have no other hooks called there. It must
+    /// be over within the listener's `header_timeout`.
     async fn on_connection(&self, _connection: &Connection) -> Admission {
         not_written();
         Admission::Accept

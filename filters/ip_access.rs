@@ -3,7 +3,7 @@
 //! - ip_access: { allow: ["10.0.0.0/8", "2001:db8::/32"], deny: ["10.6.6.6/32"] }
 //! ```
 //! `deny` comes first; with an `allow` list, whoever is not on it is refused. On a route the answer is 403; on a
-//! listener the connection is closed before a request is read.
+//! listener the connection is closed before TLS begins.
 
 use std::net::IpAddr;
 

@@ -96,8 +96,12 @@ impl Jwt {
             self.hits.fetch_add(1, Relaxed);
             return Ok(verified);
         }
-        self.checked.fetch_add(1, Relaxed);
-        let verified = Arc::new(self.rules.verify(token, &keys, now)?);
+        let verified = self.rules.verify(token, &keys, now);
+        // Without its key it is not checked yet: that comes when keys have been fetched.
+        if !matches!(verified, Err(Refused::UnknownKey | Refused::NoKeys)) {
+            self.checked.fetch_add(1, Relaxed);
+        }
+        let verified = Arc::new(verified?);
         let until = verified.expires.unwrap_or(now + Duration::from_mins(5));
         self.verified
             .insert(digest, Arc::clone(&verified), until, now);

@@ -187,10 +187,13 @@ impl Route {
             client,
             peer: (client, 40000).into(),
             listener: "public".into(),
-            tls: None,
         };
-        let admission = self.chain.connection(&connection);
-        futures_util::FutureExt::now_or_never(admission).expect("no waiting in on_connection")
+        let closed = self.chain.connection(&connection);
+        match futures_util::FutureExt::now_or_never(closed) {
+            Some(None) => Admission::Accept,
+            Some(Some(_)) => Admission::Close,
+            None => panic!("no waiting in on_connection"),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The composition root: the only place that knows every part, puts them together and lets them run.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -121,10 +122,14 @@ impl Parts {
             access_log: ArcSwapOption::empty(),
         });
         let snapshot = instance.snapshot.load_full();
+        instance.metrics.watch_filters(snapshot.clone());
         instance.open_log(&snapshot.config.log)?;
         let reloader = assemble_listeners(&instance, path, filters, &conf);
-        let listeners = reloader.listeners.prepare(&snapshot.config.listeners)?;
-        let admin = reloader.admin.prepare(&snapshot.admin_listener())?;
+        let listeners = reloader
+            .listeners
+            .prepare(&snapshot.config.listeners, &snapshot.admissions)?;
+        let admin = snapshot.admin_listener();
+        let admin = reloader.admin.prepare(&admin, &BTreeMap::new())?;
         instance
             .metrics
             .config_loaded(&snapshot.hash, snapshot.loaded_at);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
+use serde_json::Value;
 use tidegate_filters::Table;
 
 use crate::config::{self, FilterCatalog, ProcessEnv};
@@ -33,7 +34,7 @@ enum Command {
     Schema,
     /// Print the reference of every configuration key, as Markdown.
     Reference,
-    /// List the filters.
+    /// List the filters, each with its configuration keys.
     Filters,
     /// Ask an instance whether it is ready; exit code 0 or 1. For HEALTHCHECK in images without a shell.
     Healthcheck {
@@ -119,6 +120,13 @@ fn list(filters: &Table) -> String {
     let mut text = String::new();
     for entry in filters.iter() {
         text.push_str(&format!("{:20} {}\n", entry.name, entry.about()));
+        let schema = entry.schema();
+        let keys = schema.get("properties").and_then(Value::as_object);
+        for (key, schema) in keys.into_iter().flatten() {
+            let told = schema.get("description").and_then(Value::as_str);
+            let told = told.unwrap_or_default().replace('\n', " ");
+            text.push_str(&format!("    {key}: {told}\n"));
+        }
     }
     text
 }

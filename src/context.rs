@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderValue;
+use pingora_http::RequestHeader;
 use smallvec::SmallVec;
 use tidegate_filters::Exchange;
+use tidegate_filters::filter::Response;
 
 use crate::forwarded::Origin;
 use crate::listener::Connection;
@@ -32,6 +34,10 @@ pub struct Context {
     pub sticky: Option<Decision>,
     /// Only where the route has filters.
     pub exchange: Option<Box<Exchange>>,
+    /// The head as the client sent it, for the log, where filters have changed it.
+    pub asked: Option<Box<RequestHeader>>,
+    /// What a filter answers to a request whose body is under way; sent when the attempt is given up.
+    pub answer: Option<Response>,
     /// The attempt under way.
     pub attempt: Option<Attempt>,
     /// The attempts that ended.
@@ -83,6 +89,8 @@ impl Default for Context {
             hash: None,
             sticky: None,
             exchange: None,
+            asked: None,
+            answer: None,
             attempt: None,
             ended: SmallVec::new(),
             retry: None,

@@ -32,7 +32,9 @@ impl Instance {
     pub fn take(&self, snapshot: Snapshot) {
         self.metrics
             .config_loaded(&snapshot.hash, snapshot.loaded_at);
-        self.snapshot.store(Arc::new(snapshot));
+        let snapshot = Arc::new(snapshot);
+        self.metrics.watch_filters(snapshot.clone());
+        self.snapshot.store(snapshot);
     }
 
     /// Opens the access log as configured, in place of the one before.
@@ -70,10 +72,10 @@ impl Instance {
         for listener in &snapshot.config.listeners {
             names.listeners.insert(listener.name.clone());
         }
-        for route in &snapshot.config.routes {
-            for filter in &route.filters {
-                names.filters.insert(filter.name.clone());
-            }
+        let of_routes = snapshot.config.routes.iter().map(|r| &r.filters);
+        let of_listeners = snapshot.config.listeners.iter().map(|l| &l.filters);
+        for filter in of_routes.chain(of_listeners).flatten() {
+            names.filters.insert(filter.name.clone());
         }
         for route in snapshot.routes() {
             for pool in route.pool_names() {

@@ -1,5 +1,6 @@
 //! One loaded configuration at run time. Built whole, swapped whole; a request uses one to its end.
 
+mod chain;
 mod pool;
 mod route;
 mod sticky_keys;
@@ -10,14 +11,15 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
-use tidegate_filters::Table;
+use tidegate_filters::{Chain, Table};
 
 pub use pool::PoolHandle;
 pub use route::{Action, Route, Split};
 pub use sticky_keys::unix_seconds;
 
 use crate::config::model::{Config, Listener, ListenerLimits, ProxyProtocol};
-use crate::observe::metrics::Metrics;
+use crate::listener::Admission;
+use crate::observe::metrics::{FilterEvents, Metrics};
 use crate::route::{self as route_table, RouteTable};
 use crate::sticky::KeyError;
 use crate::upstream::UpstreamError;
@@ -28,6 +30,8 @@ pub struct Snapshot {
     pub config: Arc<Config>,
     pub routes: RouteTable<Arc<Route>>,
     pub pools: BTreeMap<String, Arc<PoolHandle>>,
+    /// What listeners that have filters ask about each connection, by the listener's name.
+    pub admissions: BTreeMap<String, Admission>,
     /// Tells configurations apart, in `/status` and metrics.
     pub hash: String,
     /// Seconds since 1970.
@@ -89,8 +93,10 @@ pub fn build(
             Arc::new(built),
         ));
     }
+    let admissions = admissions(&config.listeners, previous, filters, metrics)?;
     Ok(Snapshot {
         hash: hash(&config),
+        admissions,
         routes: RouteTable::build(entries)?,
         pools,
         loaded_at: unix_seconds(),
@@ -98,7 +104,33 @@ pub fn build(
     })
 }
 
+fn admissions(
+    listeners: &[Listener],
+    previous: Option<&Snapshot>,
+    filters: &Table,
+    metrics: &Arc<Metrics>,
+) -> Result<BTreeMap<String, Admission>, BuildError> {
+    let mut admissions = BTreeMap::new();
+    for listener in listeners.iter().filter(|l| !l.filters.is_empty()) {
+        let before = previous.and_then(|p| p.admissions.get(&listener.name));
+        let before = before.map(|admission| &*admission.chain);
+        let chain = chain::build(&listener.filters, before, filters, metrics)?;
+        let admission = Admission {
+            listener: listener.name.as_str().into(),
+            chain: Arc::new(chain),
+        };
+        admissions.insert(listener.name.clone(), admission);
+    }
+    Ok(admissions)
+}
+
 impl Snapshot {
+    /// Every chain of filters, of routes and of listeners.
+    pub fn chains(&self) -> impl Iterator<Item = &Chain> {
+        let admissions = self.admissions.values().map(|admission| &*admission.chain);
+        self.routes().map(|route| &route.chain).chain(admissions)
+    }
+
     /// Routes that can't match, each with the one that takes their requests.
     pub fn shadowed_routes(&self) -> Vec<(String, String)> {
         self.routes.shadowed()
@@ -124,9 +156,16 @@ impl Snapshot {
                 tls: None,
                 health_path: None,
                 limits: ListenerLimits::default(),
+                filters: Vec::new(),
             })
             .into_iter()
             .collect()
+    }
+}
+
+impl FilterEvents for Snapshot {
+    fn counts(&self) -> Vec<(&'static str, &'static str, u64)> {
+        self.chains().flat_map(Chain::counts).collect()
     }
 }
 

@@ -51,7 +51,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "snapshot",
-        &["config", "observe", "pool", "route", "sticky", "upstream"],
+        &[
+            "config", "listener", "observe", "pool", "route", "sticky", "upstream",
+        ],
     ),
     ("route", &["config", "hash"]),
     ("forwarded", &["listener"]),

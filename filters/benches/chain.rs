@@ -1,8 +1,11 @@
-//! What a route pays for its filters: none, one and five that do nothing; a token verified, and one remembered.
+//! What a route pays for its filters: none, one and five that do nothing, metered as in the whole process; a token verified,
+//! and one remembered.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 use std::hint::black_box;
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use base64::Engine;
@@ -11,8 +14,10 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, crypto, encode};
 use serde_json::json;
-use tidegate_filters::chain::{Chain, Unobserved};
-use tidegate_filters::filter::{Exchange, Filter, Hooks, Response, ResponseHead, Verdict};
+use tidegate_filters::chain::{Chain, Meter, Observer, Phase};
+use tidegate_filters::filter::{
+    Admission, Connection, Exchange, Filter, Hooks, Response, ResponseHead, Verdict,
+};
 use tidegate_filters::jwt::Jwt;
 use tidegate_filters::testing::{Call, Route};
 
@@ -31,28 +36,104 @@ impl Filter for Idle {
     }
 }
 
+/// Has hooks, but for requests and responses.
+struct Elsewhere;
+
+#[async_trait]
+impl Filter for Elsewhere {
+    fn hooks(&self) -> Hooks {
+        Hooks::CONNECTION
+    }
+    async fn on_connection(&self, _: &Connection) -> Admission {
+        Admission::Accept
+    }
+}
+
+/// What the metrics do with each call: one bucket of twelve, and the sum.
+struct Histograms;
+
+#[derive(Default)]
+struct Histogram {
+    buckets: [AtomicU64; 12],
+    sum: AtomicU64,
+}
+
+const BOUNDS: [u64; 11] = [
+    1_000,
+    5_000,
+    10_000,
+    50_000,
+    100_000,
+    500_000,
+    1_000_000,
+    5_000_000,
+    10_000_000,
+    100_000_000,
+    1_000_000_000,
+];
+
+impl Observer for Histograms {
+    fn meter(&self, _: &'static str, _: Phase) -> Arc<dyn Meter> {
+        Arc::new(Histogram::default())
+    }
+}
+
+impl Meter for Histogram {
+    fn took(&self, elapsed: Duration) {
+        let nanos = elapsed.as_nanos() as u64;
+        let bucket = BOUNDS.partition_point(|bound| *bound < nanos);
+        self.buckets[bucket].fetch_add(1, Relaxed);
+        self.sum.fetch_add(nanos, Relaxed);
+    }
+    fn panicked(&self) {}
+}
+
+fn browser() -> Exchange {
+    let mut call = Call::get("/orders/1?view=full");
+    for (name, value) in [
+        (
+            "user-agent",
+            "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101",
+        ),
+        (
+            "accept",
+            "text/html,application/xhtml+xml,application/xml;q=0.9",
+        ),
+        ("accept-language", "en-GB,en;q=0.5"),
+        ("accept-encoding", "gzip, deflate, br, zstd"),
+        (
+            "cookie",
+            "session=0123456789abcdef0123456789abcdef; theme=dark",
+        ),
+        ("x-request-id", "01a20965-dc49-73f2-8c47-edef04986802"),
+    ] {
+        call = call.header(name, value);
+    }
+    call.exchange()
+}
+
+fn there_and_back(chain: &Chain, exchange: &mut Exchange, head: &mut ResponseHead) {
+    let request = chain.request(exchange).now_or_never().unwrap();
+    let response = chain.response(exchange, head).now_or_never().unwrap();
+    black_box((request, response));
+}
+
 fn chains(criterion: &mut Criterion) {
-    for filters in [0, 1, 5] {
-        let idle = (0..filters).map(|_| ("idle", Box::new(Idle) as Box<dyn Filter>));
-        let chain = Chain::new(idle.collect(), None, &Unobserved);
-        let mut exchange = Call::get("/").exchange();
-        let mut head = Response::new(http::StatusCode::OK).head;
-        criterion.bench_function(&format!("request, {filters} filters"), |bencher| {
-            bencher.iter(|| black_box(chain.request(&mut exchange).now_or_never()));
+    type Make = fn() -> Box<dyn Filter>;
+    let (idle, elsewhere): (Make, Make) = (|| Box::new(Idle), || Box::new(Elsewhere));
+    let mut exchange = browser();
+    let mut head = Response::new(http::StatusCode::OK).head;
+    for (name, count, make) in [
+        ("no filters", 0, idle),
+        ("5 filters without a hook here", 5, elsewhere),
+        ("1 filter", 1, idle),
+        ("5 filters", 5, idle),
+    ] {
+        let filters = (0..count).map(|_| ("idle", make()));
+        let chain = Chain::new(filters.collect(), None, &Histograms);
+        criterion.bench_function(&format!("request and response, {name}"), |bencher| {
+            bencher.iter(|| there_and_back(&chain, &mut exchange, &mut head));
         });
-        criterion.bench_function(
-            &format!("request and response, {filters} filters"),
-            |bencher| {
-                bencher.iter(|| {
-                    let request = chain.request(&mut exchange).now_or_never().unwrap();
-                    let response = chain
-                        .response(&mut exchange, &mut head)
-                        .now_or_never()
-                        .unwrap();
-                    black_box((request, response))
-                });
-            },
-        );
     }
 }
 
@@ -75,7 +156,7 @@ fn tokens(criterion: &mut Criterion) {
     let file = std::env::temp_dir().join(format!("tidegate-bench-{}", std::process::id()));
     let jwk = json!({ "kty": "EC", "crv": "P-256", "x": X, "y": Y });
     std::fs::write(&file, json!({ "keys": [jwk] }).to_string()).unwrap();
-    for (name, cache) in [("jwt ES256, verified", 0), ("jwt ES256, remembered", 1000)] {
+    for (name, cache) in [("jwt ES256, not cached", 0), ("jwt ES256, cached", 1000)] {
         let route = Route::of::<Jwt>(json!({ "jwks_file": file, "cache": cache }));
         let call = Call::get("/").header("authorization", format!("Bearer {token}"));
         let mut exchange = call.exchange();

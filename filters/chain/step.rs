@@ -76,7 +76,10 @@ fn settle<T>(step: &Step, lap: &mut Lap, result: std::thread::Result<T>) -> Resu
     lap.end(&*step.meter);
     result.map_err(|_| {
         step.meter.panicked();
-        log::error!("filter {} panicked; the request is given up", step.name);
+        log::error!(
+            "filter {} panicked; what it was asked about is given up",
+            step.name
+        );
         Panicked
     })
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::header::{AUTHORIZATION, HeaderValue};
 use jsonwebtoken::Algorithm;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::{self, Deserialize, Deserializer};
 
 use super::source::{FromFile, FromUrl, Source};
 use super::token::Rules;
@@ -23,20 +23,21 @@ use crate::outbound::{self, Outbound};
 /// Lets in whoever shows a valid JSON Web Token.
 ///
 /// Exactly one of `secret`, `public_key_file`, `jwks_file` and `jwks_url` says which keys are good.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// A shared secret for HS256, HS384 and HS512, at least 32 bytes; from `${file:...}`, not in the file itself.
     pub secret: Option<String>,
-    /// A public key in PEM: RSA, P-256, P-384 or Ed25519.
+    /// A public key in PEM: RSA, P-256, P-384 or Ed25519. Relative to the working directory.
     pub public_key_file: Option<PathBuf>,
-    /// A JWK set (RFC 7517).
+    /// A JWK set (RFC 7517), read again every `refresh`. Relative to the working directory.
     pub jwks_file: Option<PathBuf>,
     /// A JWK set, fetched at start, every `refresh`, and when a token names an unknown key (at most every 30 s).
     pub jwks_url: Option<String>,
-    /// Algorithms that are good. Default: all that fit the keys, HS256 to HS512 only with `secret`.
+    /// Algorithms that are good: HS, RS and PS with 256, 384 or 512, ES256, ES384, EdDSA (Ed25519); ES512 is not supported.
+    /// Default: all that fit the keys, HS256 to HS512 only with `secret`.
     #[schemars(with = "Option<Vec<String>>")]
-    pub algorithms: Option<Vec<Algorithm>>,
+    pub algorithms: Option<Vec<Allowed>>,
     /// Who may have made the token (`iss`): one, or a list of which one.
     pub issuer: Option<OneOrMany>,
     /// Who it is for (`aud`): one, or a list of which one.
@@ -68,7 +69,7 @@ pub struct Config {
 }
 
 /// Where a token may be.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, serde::Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Place {
     /// In a header, after a prefix such as `Bearer ` (any case).
@@ -91,8 +92,24 @@ pub enum Place {
     },
 }
 
+/// The name of an algorithm (RFC 7518 section 3.1).
+#[derive(Debug, Clone, Copy)]
+pub struct Allowed(Algorithm);
+
+impl<'de> Deserialize<'de> for Allowed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Allowed, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        if name == "ES512" {
+            let say = "ES512 is not supported; write ES256, ES384 or EdDSA";
+            return Err(de::Error::custom(say));
+        }
+        let known = name.parse().map(Allowed);
+        known.map_err(|_| de::Error::custom(format_args!("{name:?} is not an algorithm")))
+    }
+}
+
 /// One text or several.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, serde::Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum OneOrMany {
     /// One.
@@ -178,7 +195,10 @@ impl Build for Jwt {
         Ok(Jwt {
             source,
             rules: Rules {
-                algorithms: config.algorithms.unwrap_or_else(|| default.to_vec()),
+                algorithms: match config.algorithms {
+                    Some(allowed) => allowed.into_iter().map(|a| a.0).collect(),
+                    None => default.to_vec(),
+                },
                 issuers: list(config.issuer),
                 audiences: list(config.audience),
                 leeway: config.leeway.0,

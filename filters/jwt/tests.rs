@@ -13,6 +13,7 @@ use crate::testing::{Call, Route, Seen, refusal};
 
 mod fetching;
 mod key_confusion;
+mod signatures;
 mod vectors;
 
 /// 2026-01-01T00:00:00Z, when test calls begin.

@@ -37,7 +37,6 @@ fn call(filter: &dyn Filter, hook: Hooks) {
         client: exchange.client(),
         peer: exchange.peer(),
         listener: "public".into(),
-        tls: None,
     };
     match hook {
         Hooks::CONNECTION => drop(filter.on_connection(&connection).now_or_never()),

@@ -6,14 +6,17 @@ pub mod probe;
 pub mod reload;
 pub mod watch;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use active_health::ActiveHealth;
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::Service;
 use reload::Reloader;
+use tidegate_filters::{Chain, filter::Task};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use watch::{Seen, Watch};
@@ -106,6 +109,13 @@ impl Background {
     }
 }
 
+/// A task that panics says which one it was; the filter goes on without it.
+async fn named(task: Task) {
+    if AssertUnwindSafe(task.run).catch_unwind().await.is_err() {
+        log::error!("{} panicked, and is over until the next reload", task.name);
+    }
+}
+
 /// What filters do beside the requests (fetching keys, say), for as long as their snapshot is the current one.
 #[derive(Default)]
 struct FilterTasks(JoinSet<()>);
@@ -114,8 +124,8 @@ impl FilterTasks {
     fn follow(&mut self, snapshot: &Snapshot) {
         // The old ones end when the set is dropped.
         self.0 = JoinSet::new();
-        for task in snapshot.routes().flat_map(|route| route.chain.tasks()) {
-            self.0.spawn(task.run);
+        for task in snapshot.chains().flat_map(Chain::tasks) {
+            self.0.spawn(named(task));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Reload: load, build and prepare everything that can fail, then swap. A bad file changes nothing.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -71,8 +72,11 @@ impl Reloader {
             &self.instance.metrics,
             Instant::now(),
         )?;
-        let listeners = self.listeners.prepare(&snapshot.config.listeners)?;
-        let admin = self.admin.prepare(&snapshot.admin_listener())?;
+        let listeners = self
+            .listeners
+            .prepare(&snapshot.config.listeners, &snapshot.admissions)?;
+        let admin = snapshot.admin_listener();
+        let admin = self.admin.prepare(&admin, &BTreeMap::new())?;
         // From here on nothing fails.
         self.instance
             .take_log(&before.config.log, &snapshot.config.log);

@@ -3,10 +3,20 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use tidegate_filters::{Entry, Table};
+use tidegate_filters::filter::BuildError;
+use tidegate_filters::{Entry, Filter, Hooks, Table};
 
-/// Says what a schema cannot; called with values that the schema takes. The error completes "`path`: ".
-pub type Check = Arc<dyn Fn(&Value) -> Result<(), String> + Send + Sync>;
+/// Says what a schema cannot; called with values that the schema takes.
+pub type Check = Arc<dyn Fn(&Value) -> Result<FilterFacts, BuildError> + Send + Sync>;
+
+/// What a filter says of itself once it is built.
+#[derive(Debug, Clone)]
+pub struct FilterFacts {
+    /// The hooks that it has.
+    pub hooks: Hooks,
+    /// Pools that it may choose.
+    pub pools: Vec<String>,
+}
 
 /// One filter's part in a configuration.
 #[derive(Clone)]
@@ -45,7 +55,16 @@ impl FilterEntry {
         FilterEntry {
             name: entry.name,
             schema: entry.schema(),
-            check: Arc::new(move |config| built.build(config).map(drop).map_err(|e| e.to_string())),
+            check: Arc::new(move |config| Ok(FilterFacts::of(&*built.build(config)?))),
+        }
+    }
+}
+
+impl FilterFacts {
+    fn of(filter: &dyn Filter) -> FilterFacts {
+        FilterFacts {
+            hooks: filter.hooks(),
+            pools: filter.pools().into_iter().map(str::to_owned).collect(),
         }
     }
 }

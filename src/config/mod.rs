@@ -19,7 +19,7 @@ mod validate;
 
 use std::path::{Path, PathBuf};
 
-pub use catalog::{FilterCatalog, FilterEntry};
+pub use catalog::{FilterCatalog, FilterEntry, FilterFacts};
 pub use model::Config;
 pub use problem::{Problem, Problems, Severity};
 pub use reference::reference;

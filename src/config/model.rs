@@ -53,6 +53,8 @@ pub struct Listener {
     /// Answer this path with the instance's own health, before routing and without a PROXY header.
     pub health_path: Option<String>,
     pub limits: ListenerLimits,
+    /// In the order of the file; each has a hook for connections.
+    pub filters: Vec<FilterUse>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -276,6 +278,8 @@ pub struct FilterUse {
     pub config: serde_json::Value,
     /// Where it stands, for messages: `routes[2].filters[0].headers`.
     pub path: String,
+    /// Pools that it may choose; known to exist.
+    pub pools: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

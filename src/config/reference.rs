@@ -84,6 +84,10 @@ fn below(root: &Value, schema: &Value, path: &str, depth: usize, out: &mut Strin
             continue;
         }
         told.push(mapping);
+        // Every filter is told once, where all of them may stand.
+        if path == "listeners[].filters[]" {
+            continue;
+        }
         if mapping.get("properties").is_some() {
             section(root, mapping, &path, depth, out);
         } else if nested && depth < MAX_DEPTH {

@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tidegate_filters::Hooks;
+use tidegate_filters::filter::BuildError;
 
 use super::*;
 
@@ -23,21 +25,38 @@ struct RateLimit {
 }
 
 fn filters() -> FilterCatalog {
-    let check = |value: &serde_json::Value| {
-        let config: RateLimit = serde_json::from_value(value.clone()).map_err(|e| e.to_string())?;
-        if config.per.as_deref() == Some("never") {
-            Err("per: \"never\" is no period".into())
-        } else {
-            Ok(())
+    let limit = |value: &serde_json::Value| {
+        let config: RateLimit =
+            serde_json::from_value(value.clone()).map_err(|e| BuildError::new(e.to_string()))?;
+        match config.per.as_deref() {
+            Some("never") => Err(BuildError::at("per", "\"never\" is no period")),
+            Some("listed") => Err(BuildError::at("list[0].per", "is a list")),
+            _ => facts(Hooks::REQUEST, &[]),
         }
     };
     FilterCatalog {
-        entries: vec![FilterEntry {
-            name: "rate_limit",
-            schema: schemars::schema_for!(RateLimit),
-            check: std::sync::Arc::new(check),
-        }],
+        entries: vec![
+            filter("rate_limit", limit),
+            filter("gate", |_| facts(Hooks::CONNECTION, &[])),
+            filter("detour", |_| facts(Hooks::POOL, &["detour"])),
+        ],
     }
+}
+
+fn filter(
+    name: &'static str,
+    check: fn(&serde_json::Value) -> Result<FilterFacts, BuildError>,
+) -> FilterEntry {
+    FilterEntry {
+        name,
+        schema: schemars::schema_for!(RateLimit),
+        check: std::sync::Arc::new(check),
+    }
+}
+
+fn facts(hooks: Hooks, pools: &[&str]) -> Result<FilterFacts, BuildError> {
+    let pools = pools.iter().map(|&pool| pool.to_owned()).collect();
+    Ok(FilterFacts { hooks, pools })
 }
 
 /// Loads a text as `t.yaml`, in a folder with a certificate and a key.

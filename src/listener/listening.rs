@@ -13,6 +13,7 @@ use pingora_core::server::ShutdownWatch;
 use pingora_timeout::timeout;
 use tokio::sync::watch;
 
+use super::admission::Admission;
 use super::bind::Bound;
 use super::connection::Connection;
 use super::guard::Guard;
@@ -40,6 +41,8 @@ pub trait Refused: Send + Sync {
 pub struct Shared {
     config: ArcSwap<Listener>,
     tls: ArcSwapOption<Tls>,
+    /// `None` on a listener without filters.
+    admission: ArcSwapOption<Admission>,
     /// Counters, resolved once.
     pub metrics: Arc<ListenerMetrics>,
     open: AtomicUsize,
@@ -60,6 +63,7 @@ impl Shared {
         Arc::new(Shared {
             config: ArcSwap::from_pointee(config),
             tls: ArcSwapOption::from_pointee(tls),
+            admission: ArcSwapOption::empty(),
             metrics,
             open: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
@@ -78,6 +82,11 @@ impl Shared {
         show_certificates(&self.metrics, tls.as_ref());
         self.config.store(Arc::new(config));
         self.tls.store(tls.map(Arc::new));
+    }
+
+    /// New connections are asked about here first; the open ones stay.
+    pub fn ask_first(&self, admission: Option<Admission>) {
+        self.admission.store(admission.map(Arc::new));
     }
 
     /// Whether new connections begin with a TLS handshake.
@@ -210,7 +219,7 @@ impl Drop for Served {
     }
 }
 
-/// A connection's way: PROXY header, TLS, then HTTP to its end.
+/// A connection's way: PROXY header, filters, TLS, then HTTP to its end.
 async fn serve<A>(
     kernel: Kernel,
     config: Arc<Listener>,
@@ -224,6 +233,12 @@ async fn serve<A>(
     let mut connection = Connection::new(shared.clone(), config, peer, local_port);
     let mut socket = Socket::new(kernel);
     if let Err(reason) = proxy_header::read(&mut socket, &mut connection).await {
+        shared.metrics.rejected.inc(reason);
+        return;
+    }
+    if let Some(admission) = shared.admission.load_full()
+        && let Err(reason) = admission.ask(&connection).await
+    {
         shared.metrics.rejected.inc(reason);
         return;
     }

@@ -1,9 +1,10 @@
 //! From accept to a clean byte stream with a true client address: caps, PROXY header, TLS, guarded stream.
 //!
 //! `Listeners` opens and closes listeners as the configuration says; `listening` is one of them at work; `http1` and
-//! `http2` serve one connection each. Nothing here knows routes, filters or pools: requests go to an
-//! `HttpServerApp`.
+//! `http2` serve one connection each. Nothing here knows routes or pools, nor which filters there
+//! are: requests go to an `HttpServerApp`.
 
+mod admission;
 mod bind;
 pub(crate) mod chunked;
 mod connection;
@@ -38,6 +39,7 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::runtime::Handle;
 
+pub use admission::Admission;
 pub use connection::{Connection, TlsFacts};
 pub use head::Refusal;
 pub use listening::{Refused, Shared};
@@ -93,6 +95,7 @@ pub struct Prepared(Vec<PreparedListener>);
 struct PreparedListener {
     config: Listener,
     tls: Option<Tls>,
+    admission: Option<Admission>,
     bound: Option<Bound>,
 }
 
@@ -134,8 +137,12 @@ where
         let _ = self.runtime.set(Handle::current());
     }
 
-    /// Does everything that can fail.
-    pub fn prepare(&self, configs: &[Listener]) -> Result<Prepared, ListenError> {
+    /// Does everything that can fail. `admissions` holds the listeners that have filters, by name.
+    pub fn prepare(
+        &self,
+        configs: &[Listener],
+        admissions: &BTreeMap<String, Admission>,
+    ) -> Result<Prepared, ListenError> {
         let running = self.running();
         let mut prepared = Vec::with_capacity(configs.len());
         for config in configs {
@@ -147,6 +154,7 @@ where
             prepared.push(PreparedListener {
                 config: config.clone(),
                 tls,
+                admission: admissions.get(&config.name).cloned(),
                 bound,
             });
         }
@@ -157,15 +165,17 @@ where
     pub fn apply(&self, prepared: Prepared) {
         let mut running = self.running();
         let mut before = std::mem::take(&mut *running);
-        for listener in prepared.0 {
+        for mut listener in prepared.0 {
             let key = listener.config.address.clone();
-            let entry = match (before.remove(&key), listener.bound) {
+            let bound = listener.bound.take();
+            let entry = match (before.remove(&key), bound) {
                 (Some(mut old), _) => {
                     old.name.clone_from(&listener.config.name);
                     old.shared.reconfigure(listener.config, listener.tls);
+                    old.shared.ask_first(listener.admission);
                     old
                 }
-                (None, Some(bound)) => match self.open(listener.config, listener.tls, bound) {
+                (None, Some(bound)) => match self.open(listener, bound) {
                     Some(opened) => opened,
                     None => continue,
                 },
@@ -202,12 +212,14 @@ where
         }
     }
 
-    fn open(&self, config: Listener, tls: Option<Tls>, bound: Bound) -> Option<Running> {
+    fn open(&self, listener: PreparedListener, bound: Bound) -> Option<Running> {
         let runtime = self.runtime.get()?;
+        let config = listener.config;
         let local = bound.local_address().unwrap_or(config.address.clone());
         let name = config.name.clone();
         let metrics = self.metrics.listener(&name);
-        let shared = Shared::new(config, tls, metrics, self.refused.clone());
+        let shared = Shared::new(config, listener.tls, metrics, self.refused.clone());
+        shared.ask_first(listener.admission);
         runtime.spawn(listening::accept_loop(
             bound,
             shared.clone(),

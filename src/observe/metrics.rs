@@ -9,6 +9,7 @@ mod cells;
 mod config;
 mod families;
 mod filter;
+mod filter_events;
 mod labels;
 mod listener;
 mod pool;
@@ -25,6 +26,7 @@ use prometheus::{Registry, TextEncoder};
 pub use backend::BackendMetrics;
 pub use cells::{Counter, Counters, Gauge, Gauges, Histogram, Ratio};
 pub use filter::FilterMetrics;
+pub use filter_events::FilterEvents;
 pub use labels::{
     BackendState, BlockReason, ConnectionState, DenyReason, EjectReason, FilterPhase,
     HandshakeFailure, KeyType, Label, ProbeResult, Protocol, RejectReason, RetryReason, ShedReason,
@@ -37,6 +39,7 @@ pub use route::{Finished, RouteMetrics};
 use crate::observe::writer::LineWriter;
 use config::ConfigMetrics;
 use families::Families;
+use filter_events::EventCounts;
 use route::{RequestCells, RouteCells};
 
 /// Backends with series of their own, over all pools; those beyond share one set of series for each pool.
@@ -90,6 +93,7 @@ struct Tables {
     pools: BTreeMap<String, Arc<PoolMetrics>>,
     backends: BTreeMap<(String, String), Arc<BackendMetrics>>,
     filters: BTreeMap<String, Arc<FilterMetrics>>,
+    filter_events: EventCounts,
 }
 
 impl Metrics {
@@ -169,6 +173,12 @@ impl Metrics {
         Arc::clone(self.tables().filters.entry(name.to_owned()).or_default())
     }
 
+    /// From now on these filters' own counters are read at each scrape, in place of those before, whose last numbers stay
+    /// in the sums.
+    pub fn watch_filters(&self, filters: Arc<dyn FilterEvents>) {
+        self.tables().filter_events.follow(filters);
+    }
+
     /// Forgets every series of names that are not in `names`: to be called when a new config is in force. Handles that
     /// requests still hold go on counting, unseen.
     pub fn retain(&self, names: &Names) {
@@ -189,6 +199,7 @@ impl Metrics {
         tables
             .filters
             .retain(|name, _| names.filters.contains(name));
+        tables.filter_events.retain(&names.filters);
     }
 
     /// A config was loaded and is in force. `hash` tells configs apart; `unix_seconds` is now.
@@ -270,6 +281,7 @@ impl Tables {
         self.filters
             .iter()
             .for_each(|(name, filter)| filter.collect(name, out));
+        self.filter_events.collect(out);
     }
 }
 

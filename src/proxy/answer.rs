@@ -41,8 +41,11 @@ pub async fn of_error(session: &mut Session, ctx: &mut Context, failure: Failure
     let status = failure.status;
     if status != 499 && session.response_written().is_none() {
         session.set_keepalive(None);
-        let response = response_to(failure);
-        let response = filters::reply(ctx, response).await;
+        // What a filter has answered has been up the chain.
+        let response = match ctx.answer.take() {
+            Some(response) => response,
+            None => filters::reply(ctx, response_to(failure)).await,
+        };
         if let Err(error) = whole(session, ctx, response).await {
             log::debug!("the client can't be told of {}: {error}", failure.reason);
         }

@@ -8,9 +8,10 @@ use bytes::Bytes;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
-use tidegate_filters::Exchange;
 use tidegate_filters::filter::{Facts, PoolChoice, RequestHead, Response, TlsFacts};
+use tidegate_filters::{Exchange, Hooks};
 
+use super::routing;
 use crate::context::Context;
 use crate::hash;
 use crate::outcome;
@@ -26,7 +27,7 @@ pub async fn request(session: &mut Session, ctx: &mut Context) -> Option<Respons
     let mut exchange = Box::new(Exchange::new(head, facts(ctx, &route)));
     let answered = route.chain.request(&mut exchange).await;
     if answered.is_none() {
-        replace_head(session.req_header_mut(), &exchange.request);
+        ctx.asked = replace_head(session.req_header_mut(), &exchange.request);
     }
     ctx.exchange = Some(exchange);
     answered
@@ -56,24 +57,23 @@ fn facts(ctx: &Context, route: &Route) -> Facts {
     }
 }
 
-/// Writes back what a filter changed. Pingora keeps the spelling of names beside the map: only differences move.
-fn replace_head(to: &mut RequestHeader, from: &RequestHead) {
-    if to.method != from.method {
-        to.set_method(from.method.clone());
+/// Writes back what a filter changed, and returns what stood there. Pingora keeps the spelling of names beside the map and
+/// the target's bytes beside the URI: a head that no filter has changed stays as it came.
+fn replace_head(to: &mut RequestHeader, from: &RequestHead) -> Option<Box<RequestHeader>> {
+    if to.method == from.method && to.uri == from.uri && to.headers == from.headers {
+        return None;
     }
-    if to.uri != from.uri {
-        to.set_uri(from.uri.clone());
-    }
-    if to.headers != from.headers {
-        let mut replaced = RequestHeader::from(from.clone());
-        replaced.set_version(to.version);
-        *to = replaced;
-    }
+    let mut replaced = RequestHeader::from(from.clone());
+    replaced.set_version(to.version);
+    Some(Box::new(std::mem::replace(to, replaced)))
 }
 
 /// The chain may choose another pool, or what the pool's policy hashes.
-pub async fn pool(ctx: &mut Context) -> Option<Response> {
+pub async fn pool(session: &Session, ctx: &mut Context) -> Option<Response> {
     let route = ctx.route.clone()?;
+    if !route.chain.has(Hooks::POOL) {
+        return None;
+    }
     let exchange = ctx.exchange.as_mut()?;
     let before = ctx.pool.clone()?;
     let mut choice = PoolChoice {
@@ -81,15 +81,15 @@ pub async fn pool(ctx: &mut Context) -> Option<Response> {
         hash_key: None,
     };
     let answered = route.chain.pool(exchange, &mut choice).await;
-    if let Some(key) = &choice.hash_key {
-        ctx.hash = Some(hash::hash(&key[..key.len().min(256)]));
-    }
     if *choice.pool != *before.config.name {
-        let snapshot = ctx.snapshot.as_ref()?;
+        let snapshot = ctx.snapshot.clone()?;
         match snapshot.pools.get(&*choice.pool) {
-            Some(pool) => ctx.pool = Some(pool.clone()),
+            Some(pool) => routing::change_pool(session, ctx, pool),
             None => log::warn!("a filter chose pool {:?}, which there is not", choice.pool),
         }
+    }
+    if let Some(key) = &choice.hash_key {
+        ctx.hash = Some(hash::hash(&key[..key.len().min(256)]));
     }
     answered
 }
@@ -104,6 +104,7 @@ pub async fn request_body(chunk: &mut Option<Bytes>, end: bool, ctx: &mut Contex
         Some(response) => {
             let status = response.status().as_u16();
             ctx.failure = Some(outcome::by_filter(status));
+            ctx.answer = Some(response);
             Err(Error::new_down(ErrorType::HTTPStatus(status)))
         }
     }
@@ -116,6 +117,9 @@ pub async fn upstream_request(request: &mut RequestHeader, ctx: &mut Context) ->
         return Ok(());
     };
     exchange.set_attempt(attempt);
+    if !route.chain.has(Hooks::UPSTREAM_REQUEST) {
+        return Ok(());
+    }
     let mut head = request.as_owned_parts();
     if route
         .chain
@@ -141,6 +145,9 @@ pub async fn response(
     let (Some(route), Some(exchange)) = (&ctx.route, &mut ctx.exchange) else {
         return Ok(());
     };
+    if !route.chain.has(Hooks::RESPONSE) {
+        return Ok(());
+    }
     let mut head = response.as_owned_parts();
     if let Some(replacement) = route.chain.response(exchange, &mut head).await {
         let status = replacement.status().as_u16();

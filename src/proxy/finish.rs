@@ -6,6 +6,7 @@ use http::{StatusCode, Version, header};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use smallvec::SmallVec;
+use tidegate_filters::Hooks;
 use tidegate_filters::filter::{Attribute, Finished};
 
 use crate::context::Context;
@@ -62,6 +63,9 @@ fn finish_filters(ctx: &mut Context, ended: &Ended) {
     let (Some(route), Some(exchange)) = (&ctx.route, &mut ctx.exchange) else {
         return;
     };
+    if !route.chain.has(Hooks::FINISHED) {
+        return;
+    }
     let finished = Finished {
         status: ended.status.and_then(|s| StatusCode::from_u16(s).ok()),
         duration: ended.duration,
@@ -98,7 +102,7 @@ fn count(ctx: &Context, session: &Session, ended: &Ended) {
 }
 
 fn write(session: &Session, ctx: &Context, ended: &Ended, out: &mut Vec<u8>) {
-    let request = session.req_header();
+    let request = ctx.asked.as_deref().unwrap_or(session.req_header());
     let raw = request.raw_path();
     let mut target = raw.splitn(2, |b| *b == b'?');
     let headers = &request.headers;

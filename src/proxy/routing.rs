@@ -72,8 +72,7 @@ pub fn find(session: &Session, ctx: &mut Context) -> Result<(), Failure> {
         None => None,
     };
     if let Some(pool) = pool {
-        let total = route.timeouts.total.unwrap_or(pool.config.timeouts.total);
-        deadline::arm(ctx.started + total);
+        arm_deadline(&route, pool, ctx);
     }
     ctx.pool = pool.cloned();
     ctx.hash = hash;
@@ -96,6 +95,24 @@ fn check_host(request: &RequestHeader, ctx: &Context) -> Result<(), Failure> {
         true => Ok(()),
         false => Err(outcome::MISDIRECTED),
     }
+}
+
+fn arm_deadline(route: &Route, pool: &PoolHandle, ctx: &Context) {
+    let total = route.timeouts.total.unwrap_or(pool.config.timeouts.total);
+    deadline::arm(ctx.started + total);
+}
+
+/// Another pool than the route's: its time and its hash key count from here on.
+pub fn change_pool(session: &Session, ctx: &mut Context, pool: &Arc<PoolHandle>) {
+    if let Some(route) = &ctx.route {
+        arm_deadline(route, pool, ctx);
+    }
+    let request = session.req_header();
+    // The path was good when the route was found; a filter may have put another in its place.
+    let raw = raw_path(request).unwrap_or(Cow::Borrowed("/"));
+    let path = Path::parse(&raw).ok();
+    ctx.hash = path.and_then(|path| hash_for(pool, &head(request, &path, ctx)));
+    ctx.pool = Some(pool.clone());
 }
 
 fn raw_path(request: &RequestHeader) -> Result<Cow<'_, str>, Failure> {
@@ -176,7 +193,7 @@ pub async fn act(session: &mut Session, ctx: &mut Context) -> Result<bool> {
     };
     let response = match &route.action {
         Action::Pool(_) | Action::Split(_) => {
-            return match filters::pool(ctx).await {
+            return match filters::pool(session, ctx).await {
                 Some(response) => answer::whole(session, ctx, response).await,
                 None => Ok(false),
             };

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use tidegate_filters::{Chain, Table};
 
-use super::{BuildError, PoolHandle};
+use super::{BuildError, PoolHandle, chain};
 use crate::config::model;
 use crate::config::model::{HashKey, HeaderEdits, Redirect, Respond, Rewrite, TimeoutOverrides};
-use crate::observe::filter_meter::FilterMeters;
 use crate::observe::metrics::{ListenerMetrics, Metrics, RouteMetrics};
 use crate::route::split::WeightedSplit;
 
@@ -72,15 +71,11 @@ impl Route {
         listeners: &[Arc<ListenerMetrics>],
         metrics: &Arc<Metrics>,
     ) -> Result<Route, BuildError> {
-        let mut built = Vec::with_capacity(config.filters.len());
-        for filter in &config.filters {
-            built.push(build_filter(filter, filters)?);
-        }
-        let meters = FilterMeters(metrics.clone());
-        let chain = Chain::new(built, before.map(|route| &route.chain), &meters);
+        let before = before.map(|route| &route.chain);
+        let chain = chain::build(&config.filters, before, filters, metrics)?;
         if let Some((place, name)) = chain.pools().find(|(_, name)| !pools.contains_key(*name)) {
             let path = config.filters.get(place).map_or("", |f| f.path.as_str());
-            return Err(error(path, &format!("there is no pool {name:?}")));
+            return Err(chain::error(path, &format!("there is no pool {name:?}")));
         }
         let action = action(config, pools)?;
         Ok(Route {
@@ -136,24 +131,13 @@ fn route_metrics(
     pools.into_iter().map(handle).collect()
 }
 
-type Built = (&'static str, Box<dyn tidegate_filters::Filter>);
-
-fn build_filter(filter: &model::FilterUse, table: &Table) -> Result<Built, BuildError> {
-    let unknown = || error(&filter.path, "unknown filter");
-    let entry = table.get(&filter.name).ok_or_else(unknown)?;
-    let built = entry
-        .build(&filter.config)
-        .map_err(|e| error(&filter.path, &e.to_string()))?;
-    Ok((entry.name, built))
-}
-
 fn action(
     config: &model::Route,
     pools: &BTreeMap<String, Arc<PoolHandle>>,
 ) -> Result<Action, BuildError> {
     let find = |name: &String| {
         let pool = pools.get(name).cloned();
-        pool.ok_or_else(|| error(&config.name, &format!("no pool {name:?}")))
+        pool.ok_or_else(|| chain::error(&config.name, &format!("no pool {name:?}")))
     };
     Ok(match &config.action {
         model::Action::Pool(name) => Action::Pool(find(name)?),
@@ -169,11 +153,4 @@ fn action(
         model::Action::Redirect(redirect) => Action::Redirect(redirect.clone()),
         model::Action::Respond(respond) => Action::Respond(respond.clone()),
     })
-}
-
-fn error(path: &str, message: &str) -> BuildError {
-    BuildError::Filter {
-        path: path.to_owned(),
-        message: message.to_owned(),
-    }
 }

@@ -96,11 +96,14 @@ impl Tidegate {
 
     /// With a configuration that is there already.
     pub async fn start_at(dir: TempDir, path: &Path) -> Tidegate {
-        let mut child = Command::new(binary())
-            .arg("run")
-            .arg("-c")
-            .arg(path)
-            .stdin(Stdio::null())
+        let mut command = Command::new(binary());
+        command.arg("run").arg("-c").arg(path).stdin(Stdio::null());
+        Tidegate::spawn(dir, command).await
+    }
+
+    /// By a command of its own, in a directory that holds its configuration.
+    pub async fn spawn(dir: TempDir, mut command: Command) -> Tidegate {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)

@@ -11,6 +11,7 @@ mod setup;
 mod bad_input;
 mod client_auth;
 mod early_data;
+mod filters;
 mod health;
 mod keys;
 mod listening;

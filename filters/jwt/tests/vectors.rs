@@ -1,6 +1,7 @@
 //! The RFCs' examples, and what an altered signature is worth.
 
 use super::*;
+use crate::filter::Attribute;
 
 #[test]
 fn rfc_7515_and_8037_examples() {
@@ -20,6 +21,41 @@ fn rfc_7515_and_8037_examples() {
     }
     let payload = lax(&[Algorithm::EdDSA]).signed_payload(ED_TOKEN, &set(&[ed_jwk()]));
     assert_eq!(payload.unwrap(), b"Example of Ed25519 signing");
+}
+
+/// RFC 7519 section 3.1: the token of RFC 7515 appendix A.1, as claims.
+#[test]
+fn rfc_7519_example() {
+    let mut rules = lax(&[Algorithm::HS256]);
+    rules.issuers = vec!["joe".into()];
+    rules.required = vec!["exp".into(), "http://example.com/is_root".into()];
+    rules.attributes = vec![("http://example.com/is_root".into(), "jwt.is_root".into())];
+    let keys = set(&[json!({ "kty": "oct", "k": A1_KEY })]);
+    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_300_819_379);
+    let verified = rules.verify(A1_TOKEN, &keys, at).unwrap();
+    assert_eq!(
+        verified.attributes,
+        [("jwt.is_root".into(), Attribute::Flag(true))]
+    );
+    // Section 6.1: the same claims without a signature.
+    let unsecured = rules.verify(A5_TOKEN, &keys, at);
+    assert_eq!(unsecured.unwrap_err(), Refused::Algorithm);
+}
+
+/// RFC 7515 appendix A.4 and RFC 7518 section 3.4: ES512 is told from a token that is none, and refused everywhere.
+#[test]
+fn es512_is_refused_by_name() {
+    let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"ES512"}"#);
+    let token = format!("{header}.UGF5bG9hZA.{}", "A".repeat(176));
+    let verdict = lax(&[Algorithm::ES256]).signed_payload(&token, &set(&[ec_jwk()]));
+    assert_eq!(verdict.unwrap_err(), Refused::Algorithm);
+    let config = json!({ "secret": "x".repeat(32), "algorithms": ["ES256", "ES512"] });
+    let refusal = refusal::<Jwt>(&config);
+    assert_eq!(refusal.path, "algorithms[1]");
+    assert_eq!(
+        refusal.message,
+        "ES512 is not supported; write ES256, ES384 or EdDSA"
+    );
 }
 
 #[test]

@@ -47,6 +47,7 @@ impl Checker<'_> {
                 .tls
                 .map(|tls| self.listener_tls(tls, cluster, &path.key("tls"))),
             limits: self.listener_limits(raw.limits, &path.key("limits")),
+            filters: self.listener_filters(raw.filters, &path.key("filters")),
             name: raw.name.0,
             address: raw.listen.0,
             health_path: raw.health_path.map(|p| p.0),

@@ -3,6 +3,7 @@
 //! Everything is checked even after a problem; what could not be made of it is left out, and the whole is refused.
 
 mod action;
+mod filter;
 mod health;
 mod listener;
 mod pool;
@@ -146,14 +147,18 @@ impl Checker<'_> {
     fn unused_pools(&mut self, routes: &[model::Route], pools: &BTreeSet<String>) {
         let used: BTreeSet<&str> = routes
             .iter()
-            .flat_map(|r| match &r.action {
-                model::Action::Pool(pool) => vec![pool.as_str()],
-                model::Action::Split(split) => split
-                    .choices
-                    .iter()
-                    .map(|(pool, _)| pool.as_str())
-                    .collect(),
-                _ => vec![],
+            .flat_map(|r| {
+                let mut used: Vec<&str> = match &r.action {
+                    model::Action::Pool(pool) => vec![pool],
+                    model::Action::Split(split) => split
+                        .choices
+                        .iter()
+                        .map(|(pool, _)| pool.as_str())
+                        .collect(),
+                    _ => vec![],
+                };
+                used.extend(r.filters.iter().flat_map(|f| &f.pools).map(String::as_str));
+                used
             })
             .collect();
         for pool in pools.iter().filter(|p| !used.contains(p.as_str())) {

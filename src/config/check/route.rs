@@ -1,4 +1,4 @@
-//! Routes: names, conditions, header edits and filters.
+//! Routes: names, conditions and header edits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -78,7 +78,7 @@ impl Checker<'_> {
             self.header_edits(&raw.request_headers, true, &path.key("request_headers"));
         let response_headers =
             self.header_edits(&raw.response_headers, false, &path.key("response_headers"));
-        let filters = self.filters(raw.filters, &path.key("filters"));
+        let filters = self.route_filters(raw.filters, pools, &path.key("filters"));
         let timeouts = self.overrides(&raw.timeouts, &path.key("timeouts"));
         Some(model::Route {
             name: raw
@@ -337,28 +337,6 @@ impl Checker<'_> {
         } else if request && *name == http::header::HOST && path.to_string().contains(".remove[") {
             self.error(path, "a request needs its \"host\"");
         }
-    }
-
-    fn filters(&mut self, raw: Vec<raw::FilterUse>, path: &Path<'_>) -> Vec<model::FilterUse> {
-        let mut checked = Vec::with_capacity(raw.len());
-        for (i, (name, config)) in raw
-            .into_iter()
-            .enumerate()
-            .filter_map(|(i, f)| Some((i, f.0.into_iter().next()?)))
-        {
-            let path = path.index(i);
-            let path = path.key(&name);
-            if let Some(Err(message)) = self.filters.find(&name).map(|entry| (entry.check)(&config))
-            {
-                self.error(&path, message);
-            }
-            checked.push(model::FilterUse {
-                path: path.to_string(),
-                name: name.clone(),
-                config,
-            });
-        }
-        checked
     }
 
     fn overrides(

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::text::{Address, Cidr, Name, Size, Timeout, UrlPath};
-use super::timeout;
+use super::{FilterUse, timeout};
 
 /// One address that clients connect to. HTTP/1.1 and HTTP/2 share it, in clear text and over TLS.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -29,6 +29,11 @@ pub struct Listener {
     /// Deadlines and caps.
     #[serde(default)]
     pub limits: ListenerLimits,
+    /// Filters that are asked about each connection, in this order, when its PROXY header is read and before TLS: only those
+    /// that have a hook for connections, such as `ip_access`; see `routes[].filters[]`. One that refuses closes the
+    /// connection without an answer. A connection that may ask for nothing but the health path passes them by.
+    #[serde(default)]
+    pub filters: Vec<FilterUse>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -262,12 +262,29 @@ fn filters_keep_their_place_and_their_words() {
 }
 
 #[test]
+fn the_reference_tells_each_filter_once() {
+    let text = reference(&filters());
+    assert_eq!(text.matches("filters[].rate_limit`").count(), 1);
+}
+
+#[test]
+fn a_pool_that_only_a_filter_chooses_is_used() {
+    let text = "version: 1\nlisteners: [{name: a, listen: \"127.0.0.1:0\", filters: [{gate: {requests: 1}}]}]\n\
+                routes: [{match: {}, pool: a, filters: [{detour: {requests: 1}}]}]\n\
+                pools: {a: {backends: [\"127.0.0.1:1\"]}, detour: {backends: [\"127.0.0.1:2\"]}}\n";
+    let loaded = load_text(text).unwrap();
+    assert_eq!(loaded.warnings, []);
+    assert_eq!(loaded.config.listeners[0].filters[0].name, "gate");
+}
+
+#[test]
 fn the_reference_tells_every_section() {
     let text = reference(&filters());
     for line in [
         "## `pools.<name>.health_check`",
         "## `routes[].match.headers[]`",
         "## `routes[].filters[].rate_limit`",
+        "| `filters` | list of mapping | `[]` | Filters that are asked about each connection",
         "| `policy` | `round_robin`, `least_request`, `peak_ewma`, `random`, `ip_hash`, `consistent_hash` | `least_request` | How a",
         "| `requests` | whole number, 1 or more | required | Requests in each period. |",
         "| `consecutive_failures` | `off` or whole number, 1 to 1000 | `3` |",

@@ -48,6 +48,7 @@ labels! {
         ProxyInvalid = "proxy_invalid",
         ProxyTimeout = "proxy_timeout",
         ProxyClosed = "proxy_closed",
+        Filter = "filter",
         Http2Flood = "http2_flood",
     }
     /// Where a client was too slow.
