@@ -28,7 +28,7 @@ use crate::observe::event_log::{self, EventKind};
 use crate::observe::metrics::{BuildInfo, Metrics};
 use crate::observe::writer::{LineWriter, Target};
 use crate::proxy::{self, App};
-use crate::snapshot;
+use crate::{kernel, snapshot};
 
 /// Exit codes beside 0: see the README.
 pub const EXIT_CONFIG: u8 = 1;
@@ -65,6 +65,9 @@ pub fn run(path: PathBuf, filters: Table) -> ExitCode {
     }
     for warning in &loaded.warnings {
         log::warn!("{warning}");
+    }
+    if let Err(error) = kernel::raise_open_files() {
+        log::warn!("the limit of open files stays as it is: {error}");
     }
     match Parts::assemble(path, filters, loaded, seen) {
         Ok(parts) => parts.run(),

@@ -12,9 +12,13 @@ use serde_json::Value;
 use tidegate_filters::Table;
 
 use crate::config::{self, FilterCatalog, ProcessEnv};
+use crate::doctor::{self, Demand};
+use crate::kernel::Kernel;
 use crate::listener::Tls;
 use crate::observe::metrics::{BuildInfo, Metrics};
 use crate::{app, demo_backends, healthcheck, snapshot};
+
+const DEFAULT_CONFIG: &str = "/etc/tidegate/tidegate.yaml";
 
 /// A programmable layer 7 load balancer.
 #[derive(Parser)]
@@ -42,6 +46,9 @@ enum Command {
         #[arg(long, env = "TIDEGATE_HEALTHCHECK_URL", default_value = healthcheck::DEFAULT_URL)]
         url: String,
     },
+    /// Hold the kernel, the limits and the container against what a configuration asks of them. Exit code 0: nothing
+    /// would break, though there may be warnings; 1: the configuration can't be used; 2: something would break.
+    Doctor(Doctor),
     /// Run sample backends on loopback, and a control address to make each one slow, failing or dead.
     DemoBackends {
         /// An address for each backend.
@@ -54,13 +61,29 @@ enum Command {
 }
 
 #[derive(clap::Args)]
+struct Doctor {
+    /// The configuration file; without it, /etc/tidegate/tidegate.yaml if that is there, or else the defaults.
+    #[arg(short, long, env = "TIDEGATE_CONFIG")]
+    config: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// Look at the limits of this process, such as a running instance; default: at those of this command.
+    #[arg(long)]
+    pid: Option<u32>,
+    /// The folder that holds proc and sys, such as the host's, mounted into a container.
+    #[arg(long, default_value = "/")]
+    root: PathBuf,
+}
+
+#[derive(clap::Args)]
 struct ConfigFile {
     /// The configuration file.
     #[arg(
         short,
         long,
         env = "TIDEGATE_CONFIG",
-        default_value = "/etc/tidegate/tidegate.yaml"
+        default_value = DEFAULT_CONFIG
     )]
     config: PathBuf,
 }
@@ -77,6 +100,7 @@ pub fn run(filters: Table) -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error),
         },
+        Command::Doctor(options) => examine(&options, &filters),
         Command::DemoBackends { listen, control } => demo(listen, control),
     }
 }
@@ -114,6 +138,25 @@ fn check(path: &std::path::Path, filters: &Table) -> ExitCode {
         );
     }
     print(&format!("{}: ok\n", path.display()))
+}
+
+fn examine(options: &Doctor, filters: &Table) -> ExitCode {
+    let default = PathBuf::from(DEFAULT_CONFIG);
+    let path = options.config.clone();
+    let demand = match path.or_else(|| default.exists().then_some(default)) {
+        None => Demand::of_defaults(config::cpus()),
+        Some(path) => match config::load(&path, &ProcessEnv, &FilterCatalog::of(filters)) {
+            Ok(loaded) => Demand::of(&path.display().to_string(), &loaded.config),
+            Err(problems) => return fail(&problems),
+        },
+    };
+    let report = doctor::examine(&Kernel::at(&options.root, options.pid), demand);
+    let text = match options.json {
+        true => pretty(&serde_json::to_value(&report).unwrap_or_default()),
+        false => report.to_string(),
+    };
+    let printed = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::from(printed.map_or(1, |()| report.exit_code()))
 }
 
 fn list(filters: &Table) -> String {

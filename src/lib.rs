@@ -21,12 +21,14 @@ pub mod background;
 pub mod config;
 pub mod context;
 pub mod demo_backends;
+pub mod doctor;
 pub mod forwarded;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod hash;
 pub mod healthcheck;
 pub mod instance;
+pub mod kernel;
 pub mod lifecycle;
 pub mod listener;
 pub mod observe;

@@ -11,6 +11,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "app",
             "config",
+            "doctor",
+            "kernel",
             "listener",
             "observe",
             "snapshot",
@@ -63,7 +65,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("upstream", &["config"]),
     ("outcome", &["observe", "pool"]),
     ("listener", &["config", "observe"]),
-    ("observe", &["listener", "pool", "sticky"]),
+    ("observe", &["kernel", "listener", "pool", "sticky"]),
     (
         "background",
         &[
@@ -75,6 +77,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["config", "lifecycle", "observe", "pool", "snapshot"],
     ),
     ("lifecycle", &["config"]),
+    ("kernel", &[]),
+    ("doctor", &["config", "kernel", "listener"]),
     ("demo_backends", &[]),
     ("healthcheck", &[]),
     ("fuzzing", &["config", "listener", "route", "sticky"]),

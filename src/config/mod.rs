@@ -20,6 +20,7 @@ mod validate;
 use std::path::{Path, PathBuf};
 
 pub use catalog::{FilterCatalog, FilterEntry, FilterFacts};
+pub use check::cpus;
 pub use model::Config;
 pub use problem::{Problem, Problems, Severity};
 pub use reference::reference;

@@ -12,8 +12,8 @@ use tokio::net::{TcpListener, UnixListener};
 use super::socket::Kernel;
 use crate::config::model::Address;
 
-/// Asked of the kernel, which caps it at `net.core.somaxconn`.
-const BACKLOG: i32 = 65_535;
+/// Connections that may wait to be accepted: asked of the kernel, which caps it at `net.core.somaxconn`.
+pub const BACKLOG: i32 = 65_535;
 
 /// A Unix socket may be used by its owner and its group.
 const UNIX_MODE: u32 = 0o660;

@@ -40,6 +40,7 @@ use serde_json::json;
 use tokio::runtime::Handle;
 
 pub use admission::Admission;
+pub use bind::BACKLOG;
 pub use connection::{Connection, TlsFacts};
 pub use head::Refusal;
 pub use listening::{Refused, Shared};

@@ -10,6 +10,7 @@ mod config;
 mod families;
 mod filter;
 mod filter_events;
+mod kernel;
 mod labels;
 mod listener;
 mod pool;
@@ -36,6 +37,7 @@ pub use listener::{CertificateExpiry, ListenerMetrics};
 pub use pool::PoolMetrics;
 pub use route::{Finished, RouteMetrics};
 
+use crate::kernel::Kernel;
 use crate::observe::writer::LineWriter;
 use config::ConfigMetrics;
 use families::Families;
@@ -301,6 +303,7 @@ impl Collector for Exposed {
             .unwrap_or_else(PoisonError::into_inner)
             .collect(&mut out);
         process::collect(&mut out);
+        kernel::collect(&Kernel::default(), &mut out);
         out.into_vec()
     }
 }

@@ -12,6 +12,7 @@ mod bad_input;
 mod client_auth;
 mod early_data;
 mod filters;
+mod doctor;
 mod health;
 mod keys;
 mod listening;

@@ -215,6 +215,7 @@ fn level(level: Level) -> log::LevelFilter {
     }
 }
 
-fn cpus() -> usize {
+/// CPUs that this process may use.
+pub fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
