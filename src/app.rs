@@ -23,10 +23,11 @@ use crate::background::watch::Seen;
 use crate::config::{FilterCatalog, Loaded, model};
 use crate::instance::Instance;
 use crate::lifecycle::{Drainable, Lifecycle, SignalWatch};
-use crate::listener::{ListenError, Listeners, Prepared};
+use crate::listener::{Gate, ListenError, Listeners, Prepared};
 use crate::observe::event_log::{self, EventKind};
 use crate::observe::metrics::{BuildInfo, Metrics};
 use crate::observe::writer::{LineWriter, Target};
+use crate::overload::Overload;
 use crate::proxy::{self, App};
 use crate::{kernel, snapshot};
 
@@ -120,6 +121,7 @@ impl Parts {
         let conf = Arc::new(server_conf(snapshot.config.threads));
         let instance = Arc::new(Instance {
             snapshot: ArcSwap::from_pointee(snapshot),
+            overload: Arc::new(Overload::new(metrics.overload())),
             metrics,
             lifecycle: Arc::new(Lifecycle::default()),
             access_log: ArcSwapOption::empty(),
@@ -198,21 +200,19 @@ fn assemble_listeners(
     let metrics = &instance.metrics;
     let app: Arc<App> = Arc::new(proxy::app(instance.clone(), conf));
     let refused = Arc::new(proxy::RefusedRequests(instance.clone()));
-    let listeners = Arc::new(Listeners::new(
-        app,
-        refused.clone(),
-        metrics.clone(),
-        conf.threads,
-    ));
+    let gate = Gate::Bounded(instance.overload.clone());
+    let listeners = Listeners::new(app, refused.clone(), gate, metrics.clone(), conf.threads);
+    let listeners = Arc::new(listeners);
     let admin_app = Arc::new(Admin::new(instance.clone()));
     let shown = listeners.clone();
     admin_app.show_listeners(Box::new(move || shown.status()));
+    let admin = Listeners::new(admin_app, refused, Gate::always(), metrics.clone(), 1);
     Arc::new(Reloader {
         instance: instance.clone(),
         filters: Arc::new(filters),
         path,
         listeners,
-        admin: Arc::new(Listeners::new(admin_app, refused, metrics.clone(), 1)),
+        admin: Arc::new(admin),
     })
 }
 

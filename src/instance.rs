@@ -11,6 +11,7 @@ use crate::lifecycle::Lifecycle;
 use crate::observe::event_log;
 use crate::observe::metrics::{Metrics, Names};
 use crate::observe::writer::{LineWriter, Target};
+use crate::overload::Overload;
 use crate::pool::State;
 use crate::snapshot::Snapshot;
 
@@ -23,11 +24,17 @@ pub struct Instance {
     pub snapshot: ArcSwap<Snapshot>,
     pub metrics: Arc<Metrics>,
     pub lifecycle: Arc<Lifecycle>,
+    pub overload: Arc<Overload>,
     /// Where access log lines go; `None` when they are off.
     pub access_log: ArcSwapOption<LineWriter>,
 }
 
 impl Instance {
+    /// Whether the balancer in front should send new connections here.
+    pub fn is_ready(&self) -> bool {
+        self.lifecycle.is_ready() && !self.overload.pauses_accept()
+    }
+
     /// From now on requests use this snapshot.
     pub fn take(&self, snapshot: Snapshot) {
         self.metrics

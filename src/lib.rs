@@ -33,6 +33,7 @@ pub mod lifecycle;
 pub mod listener;
 pub mod observe;
 pub mod outcome;
+pub mod overload;
 pub mod pool;
 pub mod proxy;
 pub mod route;

@@ -68,6 +68,10 @@ pub const BODY_TOO_LARGE: Failure = failure(413, "DPE", "body_too_large");
 pub const HEALTH_PATH_ONLY: Failure = failure(400, "DPE", "proxy_header_missing");
 /// A filter panicked or an invariant of ours did not hold.
 pub const INTERNAL: Failure = failure(500, "", "internal_error");
+/// The route is sheddable, and the instance is short of something. `OM` is Envoy's for its overload manager.
+pub const SHED: Failure = failure(503, "OM", "overload");
+/// There was no descriptor or no local port for a connection to a backend.
+pub const NO_SOCKET: Failure = failure(503, "UF", "no_local_socket");
 /// The request's total time is over.
 pub const TOTAL_TIMEOUT: Failure = failure(504, "UT", "total_timeout");
 
@@ -101,6 +105,7 @@ pub fn of_attempt(error: &Error, connecting: bool) -> Outcome {
     }
     match error.etype() {
         E::ConnectRefused => Outcome::ConnectError { refused: true },
+        _ if connecting && is_local(error) => Outcome::Aborted,
         _ if connecting => Outcome::ConnectError { refused: false },
         E::HTTPStatus(status) => Outcome::Status(*status),
         E::ReadTimedout | E::WriteTimedout => Outcome::Timeout,
@@ -108,6 +113,14 @@ pub fn of_attempt(error: &Error, connecting: bool) -> Outcome {
         _ if *error.esource() == ErrorSource::Upstream => Outcome::Reset,
         _ => Outcome::Aborted,
     }
+}
+
+/// Whether connecting failed on this side: no descriptor, no local port. Says nothing about the backend.
+pub fn is_local(error: &Error) -> bool {
+    matches!(
+        error.etype(),
+        ErrorType::InternalError | ErrorType::SocketError | ErrorType::BindError
+    )
 }
 
 /// The response to a client whose request ended with this error.

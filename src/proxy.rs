@@ -63,7 +63,7 @@ impl ProxyHttp for Proxy {
         if let Some(response) = routing::health(&self.instance, session, ctx) {
             return answer::whole(session, ctx, response).await;
         }
-        if let Err(failure) = routing::find(session, ctx) {
+        if let Err(failure) = routing::find(&self.instance, session, ctx) {
             return answer::failure(session, ctx, failure).await;
         }
         if let Err(failure) = early_data::admit(session, ctx).await {

@@ -107,7 +107,10 @@ impl Probing {
             let now = Instant::now();
             pool.metrics.health_checks.inc(label(&verdict));
             pool.metrics.health_check.observe(now - began);
-            pool.pool.probe_result(backend.id(), result(&verdict), now);
+            match result(&verdict) {
+                Some(result) => pool.pool.probe_result(backend.id(), result, now),
+                None => pool.pool.probe_skipped(backend.id(), now),
+            }
         });
     }
 }
@@ -131,8 +134,9 @@ async fn probe(prober: &Prober, pool: &PoolHandle, backend: &Backend) -> Verdict
         .await
 }
 
-fn result(verdict: &Verdict) -> ProbeResult {
-    match verdict {
+/// `None`: it says nothing about the backend.
+fn result(verdict: &Verdict) -> Option<ProbeResult> {
+    Some(match verdict {
         Verdict::Pass => ProbeResult::Pass,
         Verdict::Drain => ProbeResult::Drain,
         Verdict::Refused => ProbeResult::Fail(ProbeFailure::Refused),
@@ -141,13 +145,15 @@ fn result(verdict: &Verdict) -> ProbeResult {
             log::debug!("probe: {why}");
             ProbeResult::Fail(ProbeFailure::Mismatch)
         }
-    }
+        Verdict::NotAsked => return None,
+    })
 }
 
 fn label(verdict: &Verdict) -> metrics::ProbeResult {
     match verdict {
         Verdict::Pass | Verdict::Drain => metrics::ProbeResult::Pass,
         Verdict::Timeout => metrics::ProbeResult::Timeout,
+        Verdict::NotAsked => metrics::ProbeResult::Skipped,
         Verdict::Refused | Verdict::Fail(_) => metrics::ProbeResult::Fail,
     }
 }

@@ -103,8 +103,9 @@ impl Admin {
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_seconds": self.started.elapsed().as_secs(),
-            "ready": self.instance.lifecycle.is_ready(),
+            "ready": self.instance.is_ready(),
             "draining": self.instance.lifecycle.is_draining(),
+            "overload": self.instance.overload.status(),
             "config": { "hash": snapshot.hash, "loaded_at": snapshot.loaded_at },
             "listeners": listeners,
             "routes": routes.map(|r| r.name.as_str()).collect::<Vec<_>>(),
@@ -113,14 +114,18 @@ impl Admin {
     }
 }
 
-/// What `/readyz` and a data listener's health path say: 503 from the first signal to stop on.
+/// What `/readyz` and a data listener's health path say: 503 from the first signal to stop on, and while accepting pauses.
 pub fn readiness(instance: &Instance) -> Response<Vec<u8>> {
-    if instance.lifecycle.is_ready() {
+    if instance.is_ready() {
         return text(StatusCode::OK, "ready\n");
     }
-    let why = match instance.lifecycle.is_draining() {
-        true => "draining\n",
-        false => "starting\n",
+    let why = match (
+        instance.lifecycle.is_draining(),
+        instance.lifecycle.is_ready(),
+    ) {
+        (true, _) => "draining\n",
+        (false, true) => "overloaded\n",
+        (false, false) => "starting\n",
     };
     text(StatusCode::SERVICE_UNAVAILABLE, why)
 }

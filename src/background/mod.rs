@@ -2,6 +2,7 @@
 
 pub mod active_health;
 pub mod admin;
+mod overload;
 pub mod probe;
 pub mod reload;
 pub mod watch;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use active_health::ActiveHealth;
 use async_trait::async_trait;
 use futures_util::FutureExt;
+use overload::Watcher;
 use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::Service;
 use reload::Reloader;
@@ -48,6 +50,8 @@ impl Service for Background {
         let instance = self.reloader.instance.clone();
         tokio::spawn(upkeep(instance.clone()));
         tokio::spawn(look_at_certificates(self.reloader.clone()));
+        let listeners = self.reloader.listeners.clone();
+        tokio::spawn(Watcher::new(instance.clone(), listeners).run());
         let mut health = ActiveHealth::new(instance.clone());
         health.follow();
         let mut filters = FilterTasks::default();

@@ -12,6 +12,7 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use crate::config::model::Probe;
+use crate::outcome;
 
 /// How much of a body is read to find a text in it, in bytes.
 const MAX_BODY: usize = 64 * 1024;
@@ -30,6 +31,8 @@ pub enum Verdict {
     Timeout,
     /// It answers, but not as it should.
     Fail(String),
+    /// It could not be asked: no descriptor or no port was left here.
+    NotAsked,
 }
 
 /// Sends probes. Connections are not kept: a probe shall show that a new one can be made.
@@ -236,6 +239,7 @@ fn of_error(error: &Error) -> Verdict {
         | ErrorType::ReadTimedout
         | ErrorType::WriteTimedout
         | ErrorType::TLSHandshakeTimedout => Verdict::Timeout,
+        _ if outcome::is_local(error) => Verdict::NotAsked,
         other => Verdict::Fail(other.as_str().to_owned()),
     }
 }

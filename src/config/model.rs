@@ -6,6 +6,7 @@
     reason = "a field that is one key of the file is documented there, in raw/"
 )]
 
+mod overload;
 mod sticky;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 use regex::Regex;
 
+pub use self::overload::{Criticality, Overload, OverloadSteps};
 pub use self::sticky::{Carrier, Cluster, OnOverload, SameSite, Secret, Sticky, StickyCookie};
 
 /// One configuration file, checked as a whole.
@@ -31,6 +33,7 @@ pub struct Config {
     /// Peers whose `X-Forwarded-*`, `X-Request-ID` and `traceparent` are believed. Empty by default.
     pub trusted_proxies: Vec<IpNet>,
     pub drain: Drain,
+    pub overload: Overload,
     pub cluster: Cluster,
     pub log: Log,
     /// Worker threads of the data path. Default: the number of CPUs this process may use. Fixed at start.
@@ -147,6 +150,7 @@ pub struct Route {
     pub timeouts: TimeoutOverrides,
     /// Overrides `Pool::retry.attempts`.
     pub retry_attempts: Option<u32>,
+    pub criticality: Criticality,
     /// Largest request body in bytes; `None` is no limit.
     pub max_body_bytes: Option<u64>,
     /// Requests may go to a backend before the TLS handshake is done.

@@ -11,7 +11,7 @@ use super::{Kernel, value_of};
 const NO_LIMIT: u64 = 1 << 60;
 
 /// Memory in use against what may be used, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MemoryUse {
     /// What can't be had back by dropping cached files.
     pub used: u64,

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 
+use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::Kernel;
@@ -56,4 +57,10 @@ pub fn raise_open_files() -> io::Result<OpenFiles> {
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     }
     Ok(OpenFiles { soft: hard, hard })
+}
+
+/// Whether the process, or the whole machine, has no descriptor left.
+pub fn is_out_of_descriptors(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw);
+    matches!(code, Some(Errno::EMFILE | Errno::ENFILE))
 }

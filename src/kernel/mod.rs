@@ -14,7 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use cgroup::{CpuQuota, MemoryUse};
-pub use limits::{OpenFiles, raise_open_files};
+pub use limits::{OpenFiles, is_out_of_descriptors, raise_open_files};
 pub use network::{Conntrack, NetCounters};
 
 /// Where to read.

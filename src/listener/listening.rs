@@ -14,8 +14,10 @@ use pingora_timeout::timeout;
 use tokio::sync::watch;
 
 use super::admission::Admission;
-use super::bind::Bound;
+use super::bind::{Accepting, Bound};
 use super::connection::Connection;
+use super::gate::Gate;
+use super::goodbye::Goodbye;
 use super::guard::Guard;
 use super::head::Refusal;
 use super::open::{Open, OpenGuard};
@@ -48,7 +50,9 @@ pub struct Shared {
     open: AtomicUsize,
     stopping: AtomicBool,
     stop: watch::Sender<bool>,
+    pub(super) goodbye: Goodbye,
     refused: Arc<dyn Refused>,
+    gate: Arc<Gate>,
 }
 
 impl Shared {
@@ -58,6 +62,7 @@ impl Shared {
         tls: Option<Tls>,
         metrics: Arc<ListenerMetrics>,
         refused: Arc<dyn Refused>,
+        gate: Arc<Gate>,
     ) -> Arc<Shared> {
         show_certificates(&metrics, tls.as_ref());
         Arc::new(Shared {
@@ -68,7 +73,9 @@ impl Shared {
             open: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             stop: watch::Sender::new(false),
+            goodbye: Goodbye::default(),
             refused,
+            gate,
         })
     }
 
@@ -116,11 +123,12 @@ impl Shared {
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
         self.stop.send_replace(true);
+        self.goodbye.to_all();
     }
 
     /// Whether connections should say goodbye with their next response.
-    pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
+    pub fn says_goodbye(&self) -> bool {
+        self.stopping.load(Ordering::Acquire) || self.gate.cuts_keep_alive()
     }
 }
 
@@ -149,11 +157,17 @@ where
         let accepted = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => return,
-            accepted = accepting.accept() => accepted,
+            accepted = next(&accepting, &shared.gate) => accepted,
         };
         match accepted {
-            Ok(kernel) => admit(kernel, &shared, &app, &open),
-            Err(error) if is_of_client(&error) => {}
+            Ok(kernel) => {
+                let last = shared.gate.is_last(&kernel);
+                admit(kernel, &shared, &app, &open);
+                if last {
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+            Err(error) if is_of_client(&error) || shared.gate.lends() => {}
             Err(error) => {
                 log::error!(
                     "listener {}: accept failed: {error}; pausing for {ACCEPT_PAUSE:?}",
@@ -164,6 +178,11 @@ where
             }
         }
     }
+}
+
+async fn next(accepting: &Accepting, gate: &Gate) -> io::Result<Kernel> {
+    gate.open().await;
+    accepting.accept().await
 }
 
 /// The client went away between its handshake and our accept.
@@ -195,7 +214,7 @@ where
         _open: open.enter(),
     };
     let app = app.clone();
-    let shutdown = shared.stop.subscribe();
+    let shutdown = shared.goodbye.subscribe();
     tokio::spawn(async move {
         serve(kernel, config, &served.shared, &app, &shutdown).await;
         drop(served);

@@ -11,6 +11,8 @@ mod connection;
 pub mod deadline;
 mod early_data;
 mod frame_watch;
+mod gate;
+mod goodbye;
 mod guard;
 pub(crate) mod h2_frames;
 pub(crate) mod head;
@@ -22,6 +24,7 @@ mod proxy_header;
 pub(crate) mod proxy_protocol;
 mod refusal;
 mod refuse;
+mod reserve;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -42,6 +45,7 @@ use tokio::runtime::Handle;
 pub use admission::Admission;
 pub use bind::BACKLOG;
 pub use connection::{Connection, TlsFacts};
+pub use gate::Gate;
 pub use head::Refusal;
 pub use listening::{Refused, Shared};
 pub use open::Open;
@@ -75,6 +79,7 @@ pub enum ListenError {
 pub struct Listeners<A> {
     app: Arc<A>,
     refused: Arc<dyn Refused>,
+    gate: Arc<Gate>,
     metrics: Arc<Metrics>,
     open: Arc<Open>,
     runtime: OnceLock<Handle>,
@@ -118,12 +123,14 @@ where
     pub fn new(
         app: Arc<A>,
         refused: Arc<dyn Refused>,
+        gate: Gate,
         metrics: Arc<Metrics>,
         workers: usize,
     ) -> Listeners<A> {
         Listeners {
             app,
             refused,
+            gate: Arc::new(gate),
             metrics,
             open: Arc::default(),
             runtime: OnceLock::new(),
@@ -136,6 +143,18 @@ where
     /// Accept loops and connections run on the runtime that this is called in.
     pub fn run_here(&self) {
         let _ = self.runtime.set(Handle::current());
+    }
+
+    /// The runtime that connections run on, once there is one.
+    pub fn runtime(&self) -> Option<&Handle> {
+        self.runtime.get()
+    }
+
+    /// Tells a part of the connections of each listener to end; see `Goodbye`.
+    pub fn say_goodbye(&self, part: usize) {
+        for listener in self.running().values() {
+            listener.shared.goodbye.to_part(part);
+        }
     }
 
     /// Does everything that can fail. `admissions` holds the listeners that have filters, by name.
@@ -219,7 +238,8 @@ where
         let local = bound.local_address().unwrap_or(config.address.clone());
         let name = config.name.clone();
         let metrics = self.metrics.listener(&name);
-        let shared = Shared::new(config, listener.tls, metrics, self.refused.clone());
+        let (refused, gate) = (self.refused.clone(), self.gate.clone());
+        let shared = Shared::new(config, listener.tls, metrics, refused, gate);
         shared.ask_first(listener.admission);
         runtime.spawn(listening::accept_loop(
             bound,

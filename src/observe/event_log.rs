@@ -36,6 +36,8 @@ pub enum EventKind {
     Listener,
     /// The instance starts, drains or ends.
     Lifecycle,
+    /// The instance goes up or down a step of the overload ladder.
+    Overload,
 }
 
 /// Writes `log` records and events to one [`LineWriter`].
@@ -83,6 +85,7 @@ impl EventKind {
             EventKind::Drain => "drain",
             EventKind::Listener => "listener",
             EventKind::Lifecycle => "lifecycle",
+            EventKind::Overload => "overload",
         }
     }
 }

@@ -13,6 +13,7 @@ mod filter_events;
 mod kernel;
 mod labels;
 mod listener;
+mod overload;
 mod pool;
 mod process;
 mod route;
@@ -30,10 +31,11 @@ pub use filter::FilterMetrics;
 pub use filter_events::FilterEvents;
 pub use labels::{
     BackendState, BlockReason, ConnectionState, DenyReason, EjectReason, FilterPhase,
-    HandshakeFailure, KeyType, Label, ProbeResult, Protocol, RejectReason, RetryReason, ShedReason,
-    SlowPhase, StatusClass, TlsVersion, UpstreamOutcome,
+    HandshakeFailure, KeyType, Label, ProbeResult, Protocol, RejectReason, Resource, RetryReason,
+    ShedReason, SlowPhase, StatusClass, TlsVersion, UpstreamOutcome,
 };
 pub use listener::{CertificateExpiry, ListenerMetrics};
+pub use overload::OverloadMetrics;
 pub use pool::PoolMetrics;
 pub use route::{Finished, RouteMetrics};
 
@@ -88,6 +90,7 @@ struct Tables {
     build: BuildInfo,
     config: ConfigMetrics,
     access_log: Option<LineWriter>,
+    overload: Arc<OverloadMetrics>,
     listeners: BTreeMap<String, Arc<ListenerMetrics>>,
     routes: BTreeMap<(String, String), Arc<RouteCells>>,
     /// By route, pool and listener.
@@ -146,6 +149,12 @@ impl Metrics {
         let by_listener = by_listener.collect();
         let other = tables.requests_of(route, pool, OTHER);
         Arc::new(RouteMetrics::new(cells, by_listener, other))
+    }
+
+    /// The handle of the overload ladder.
+    #[must_use]
+    pub fn overload(&self) -> Arc<OverloadMetrics> {
+        Arc::clone(&self.tables().overload)
     }
 
     /// The handle of that pool, made if there is none.
@@ -265,6 +274,7 @@ impl Tables {
             &[],
             dropped,
         );
+        self.overload.collect(out);
         self.listeners
             .values()
             .for_each(|listener| listener.collect(out));

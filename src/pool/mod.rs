@@ -177,6 +177,13 @@ impl Pool {
         });
     }
 
+    /// A probe could not be made, for want of something on this side: the next one is due as if it had been.
+    pub fn probe_skipped(&self, id: &str, now: Instant) {
+        if let (Some(check), Some(backend)) = (&self.settings.health_check, self.backend(id)) {
+            backend.health().end_probe(check, backend.key(), now);
+        }
+    }
+
     fn member(&self, key: u64) -> Option<&Member> {
         self.members
             .iter()

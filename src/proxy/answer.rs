@@ -16,6 +16,9 @@ use crate::sticky::STRICT_RETRY_AFTER;
 /// How long a client may wait before it tries again, in seconds, where that makes sense.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
+/// The same for a request that was shed: the ladder is not left before `overload.hold`, which defaults to this.
+const RETRY_AFTER_SHED: HeaderValue = HeaderValue::from_static("5");
+
 /// Sends a whole response. Always `true`: the request is answered.
 pub async fn whole(session: &mut Session, ctx: &mut Context, response: Response) -> Result<bool> {
     let mut head = ResponseHeader::from(response.head);
@@ -64,6 +67,7 @@ fn response_to(failure: Failure) -> Response {
         outcome::STICKY_STRICT => {
             response.header(header::RETRY_AFTER, HeaderValue::from(STRICT_RETRY_AFTER))
         }
+        outcome::SHED => response.header(header::RETRY_AFTER, RETRY_AFTER_SHED),
         Failure { status: 503, .. } => response.header(header::RETRY_AFTER, RETRY_AFTER),
         _ => response,
     }
@@ -85,7 +89,7 @@ async fn write(session: &mut Session, head: ResponseHeader, body: Bytes) -> Resu
     Ok(())
 }
 
-/// The route's edits, the request's id, and the goodbye of a listener that stops.
+/// The route's edits, the request's id, and the goodbye of a listener that stops or is short of something.
 pub fn edit_head(
     session: &mut Session,
     response: &mut ResponseHeader,
@@ -105,7 +109,7 @@ pub fn edit_head(
     }
     response.insert_header(X_REQUEST_ID, ctx.request_id.clone())?;
     if let Some(connection) = &ctx.connection
-        && (connection.listener.is_stopping() || connection.is_last_request())
+        && (connection.listener.says_goodbye() || connection.is_last_request())
     {
         session.set_keepalive(None);
     }

@@ -290,6 +290,10 @@ pub fn failed(
         outcome = Outcome::Timeout;
         ctx.failure = Some(outcome::TOTAL_TIMEOUT);
     }
+    let local = connecting && outcome::is_local(&error);
+    if local {
+        ctx.failure = Some(outcome::NO_SOCKET);
+    }
     let last_resort = ctx
         .attempt
         .as_ref()
@@ -305,6 +309,7 @@ pub fn failed(
     let stale = reused && error.retry() && quick;
     let answered = ctx.attempt.as_ref().is_some_and(|a| a.answered);
     let again = !of_client
+        && !local
         && !answered
         && if connecting {
             may_try_another(ctx, &pool, outcome)
@@ -317,7 +322,7 @@ pub fn failed(
         pool.metrics.retries.inc(reason(outcome));
     }
     error.set_retry(again);
-    if connecting && last_resort && !again {
+    if connecting && last_resort && !again && !local {
         // It was known to be down and tried only because all are: say that, not what one of them said.
         ctx.failure = Some(outcome::refused(Refused::AllDown));
     }

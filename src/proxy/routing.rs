@@ -52,7 +52,7 @@ pub fn health(instance: &Instance, session: &Session, ctx: &mut Context) -> Opti
 }
 
 /// Finds the route; sets the pool where no client key is needed to choose it.
-pub fn find(session: &Session, ctx: &mut Context) -> Result<(), Failure> {
+pub fn find(instance: &Instance, session: &Session, ctx: &mut Context) -> Result<(), Failure> {
     let snapshot = ctx.snapshot.clone().ok_or(outcome::INTERNAL)?;
     let request = session.req_header();
     check_host(request, ctx)?;
@@ -77,7 +77,12 @@ pub fn find(session: &Session, ctx: &mut Context) -> Result<(), Failure> {
     ctx.pool = pool.cloned();
     ctx.hash = hash;
     ctx.rewritten = rewritten;
+    let sheddable = route.sheddable;
     ctx.route = Some(route);
+    if sheddable && instance.overload.sheds() {
+        instance.overload.metrics.shed.inc();
+        return Err(outcome::SHED);
+    }
     check_length(session, ctx)
 }
 

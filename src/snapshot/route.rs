@@ -20,6 +20,8 @@ pub struct Route {
     pub response_headers: HeaderEdits,
     pub timeouts: TimeoutOverrides,
     pub retry_attempts: Option<u32>,
+    /// Refused while the instance is short of something.
+    pub sheddable: bool,
     pub max_body_bytes: Option<u64>,
     /// Requests may go to a backend before the TLS handshake is done.
     pub early_data: bool,
@@ -87,6 +89,7 @@ impl Route {
             response_headers: config.response_headers.clone(),
             timeouts: config.timeouts.clone(),
             retry_attempts: config.retry_attempts,
+            sheddable: config.criticality == model::Criticality::Sheddable,
             max_body_bytes: config.max_body_bytes,
             early_data: config.early_data,
             chain,

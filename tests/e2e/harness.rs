@@ -101,6 +101,17 @@ impl Tidegate {
         Tidegate::spawn(dir, command).await
     }
 
+    /// With limits as `ulimit` takes them.
+    pub async fn start_within(config: &str, limits: &str) -> Tidegate {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tidegate.yaml");
+        write(&path, config);
+        let mut command = Command::new("sh");
+        let script = format!("ulimit {limits} && exec \"$0\" run -c \"$1\"");
+        command.arg("-c").arg(script).arg(binary()).arg(&path);
+        Tidegate::spawn(dir, command).await
+    }
+
     /// By a command of its own, in a directory that holds its configuration.
     pub async fn spawn(dir: TempDir, mut command: Command) -> Tidegate {
         let mut child = command

@@ -10,12 +10,13 @@ mod setup;
 
 mod bad_input;
 mod client_auth;
+mod doctor;
 mod early_data;
 mod filters;
-mod doctor;
 mod health;
 mod keys;
 mod listening;
+mod overload;
 mod probes;
 mod proxying;
 mod reload;

@@ -6,6 +6,7 @@ mod action;
 mod filter;
 mod health;
 mod listener;
+mod overload;
 mod pool;
 mod route;
 mod sticky;
@@ -48,6 +49,7 @@ impl Checker<'_> {
         if !self.report.has_errors() {
             self.unused_pools(&routes, &pool_names);
         }
+        let overload = self.overload(&raw.overload);
         let pools = self.pools(raw.pools, &cluster);
         self.shared_cookies(&routes, &pools);
         model::Config {
@@ -60,6 +62,7 @@ impl Checker<'_> {
                 delay: raw.drain.delay.0,
                 timeout: raw.drain.timeout.0,
             },
+            overload,
             cluster,
             log: model::Log {
                 access: self.access_log(raw.log.access.0),

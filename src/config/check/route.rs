@@ -92,6 +92,10 @@ impl Checker<'_> {
             filters,
             timeouts,
             retry_attempts: raw.retry.attempts,
+            criticality: match raw.criticality {
+                raw::Criticality::Normal => model::Criticality::Normal,
+                raw::Criticality::Sheddable => model::Criticality::Sheddable,
+            },
             max_body_bytes: raw.max_body.map(|s| s.0),
             early_data: raw.early_data,
         })

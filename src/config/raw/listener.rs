@@ -151,7 +151,8 @@ pub struct ListenerLimits {
     /// From the first byte of a request (for the first one, from accept) to the end of its header. The whole header
     /// counts: a client that sends a byte at a time gains nothing.
     pub header_timeout: Timeout,
-    /// How long a connection may wait for its next request. Longer than what the balancer in front keeps its own idle.
+    /// How long a connection may wait for its next request. Shorter than an L4 balancer in front keeps a connection that
+    /// is idle, longer than an L7 one does.
     pub idle_timeout: Timeout,
     /// Request line and header fields together, 1KiB to 1MiB; more is answered with 431.
     pub max_header_bytes: Size,

@@ -5,6 +5,7 @@
 
 mod health;
 mod listener;
+mod overload;
 mod pool;
 mod route;
 mod sticky;
@@ -20,13 +21,14 @@ pub(super) use listener::{
     Certificate, ClientAuth, ClientAuthMode, Listener, ListenerLimits, ListenerTls, ProxyProtocol,
     TlsVersion, UnknownServerName,
 };
+pub(super) use overload::{Overload, OverloadDelays, OverloadShares};
 pub(super) use pool::{
     Backend, BackendEntry, Failover, Hash, Policy, Pool, PoolLimits, Retry, Timeouts, Upstream,
     UpstreamProtocol, UpstreamTls,
 };
 pub(super) use route::{
-    CertificateMatch, ConditionValue, Conditions, FilterUse, HeaderEdits, Match, Redirect, Respond,
-    Rewrite, Route, Scheme, SplitChoice, TimeoutOverrides, ValueTest,
+    CertificateMatch, ConditionValue, Conditions, Criticality, FilterUse, HeaderEdits, Match,
+    Redirect, Respond, Rewrite, Route, Scheme, SplitChoice, TimeoutOverrides, ValueTest,
 };
 
 pub(super) use sticky::{Cluster, OnOverload, SameSite, Secret, Sticky};
@@ -61,6 +63,9 @@ pub struct Config {
     /// How an instance stops.
     #[serde(default)]
     pub drain: Drain,
+    /// What is given up, and when, as the process runs out of something.
+    #[serde(default)]
+    pub overload: Overload,
     /// What all instances of a cluster have in common.
     #[serde(default)]
     pub cluster: Cluster,

@@ -51,6 +51,10 @@ pub struct Route {
     /// Replaces the pool's retry setting for this route.
     #[serde(default)]
     pub retry: RetryOverride,
+    /// Whether requests may be refused to save others: `sheddable` ones are answered with 503 and `Retry-After` while
+    /// the instance is short of something; see `overload`.
+    #[serde(default)]
+    pub criticality: Criticality,
     /// Largest request body; more is answered with 413. Default: no limit, as bodies are streamed and never held.
     pub max_body: Option<Size>,
     /// Let GET, HEAD and OPTIONS requests without a body go to the backend before the TLS handshake is done, on listeners
@@ -190,6 +194,14 @@ impl Default for Redirect {
             path: None,
         }
     }
+}
+
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Criticality {
+    #[default]
+    Normal,
+    Sheddable,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]

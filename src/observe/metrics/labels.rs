@@ -30,6 +30,12 @@ macro_rules! labels {
 }
 
 labels! {
+    /// What the overload ladder watches.
+    Resource {
+        Descriptors = "descriptors",
+        Memory = "memory",
+        Lag = "lag",
+    }
     /// What a downstream connection is doing.
     ConnectionState {
         Handshaking = "handshaking",
@@ -141,6 +147,7 @@ labels! {
         Pass = "pass",
         Fail = "fail",
         Timeout = "timeout",
+        Skipped = "skipped",
     }
     /// Why another attempt was made.
     RetryReason {
