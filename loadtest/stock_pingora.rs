@@ -1,10 +1,11 @@
-//! Pingora as it comes, for comparison: round robin over two origins, `X-Forwarded-For`, one thread, plain HTTP/1.1
-//! and h2c. `stock_pingora LISTEN ORIGIN ORIGIN`
+//! Pingora as it comes, for comparison: round robin over the origins, `X-Forwarded-For`, one thread. HTTP/1.1 in clear
+//! text, or with `TLS_CERT` and `TLS_KEY` set, TLS with HTTP/1.1 and HTTP/2. `stock_pingora LISTEN ORIGIN ...`
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use pingora::listeners::tls::TlsSettings;
 use pingora::prelude::*;
 use pingora::server::configuration::ServerConf;
 
@@ -56,7 +57,14 @@ fn main() {
         next: AtomicUsize::new(0),
     };
     let mut proxy = http_proxy_service(&server.configuration, stock);
-    proxy.add_tcp(&listen);
+    match (std::env::var("TLS_CERT"), std::env::var("TLS_KEY")) {
+        (Ok(cert), Ok(key)) => {
+            let mut tls = TlsSettings::intermediate(&cert, &key).unwrap();
+            tls.enable_h2();
+            proxy.add_tls_with_settings(&listen, None, tls);
+        }
+        _ => proxy.add_tcp(&listen),
+    }
     server.add_service(proxy);
     server.run_forever();
 }

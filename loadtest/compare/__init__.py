@@ -1,0 +1,1 @@
+"""`loadtest/run`: Tidegate beside other load balancers, in one run."""
