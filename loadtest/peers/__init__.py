@@ -16,6 +16,8 @@ class Job:
     tls: bool = False
     # Probe the origins at /healthz every second.
     checks: bool = False
+    # Take requests before the handshake is done.
+    early: bool = False
     # Tidegate only: number of routes and pools, and everything that it has.
     routes: int = 1
     pools: int = 1

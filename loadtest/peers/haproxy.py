@@ -11,7 +11,7 @@ def command(job):
     bind = f"127.0.0.1:{job.port}"
     if job.tls:
         both = job.write("both.pem", job.cert.read_text() + job.key.read_text())
-        bind += f" ssl crt {both} alpn h2,http/1.1"
+        bind += f" ssl crt {both} alpn h2,http/1.1" + (" allow-0rtt" if job.early else "")
     check = " check inter 1s" if job.checks else ""
     servers = "\n".join(f"  server s{n} {o}{check}" for n, o in enumerate(job.origins))
     config = f"""

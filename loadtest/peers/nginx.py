@@ -11,6 +11,7 @@ def command(job):
     f = job.folder
     listen = f"listen 127.0.0.1:{job.port}"
     tls = f"ssl_certificate {job.cert}; ssl_certificate_key {job.key}; ssl_session_tickets on;" if job.tls else ""
+    tls += "ssl_early_data on;" if job.early else ""
     config = f"""
 daemon off; pid {f}/pid; error_log {f}/error.log; worker_processes 1; worker_rlimit_nofile 20000;
 events {{ worker_connections 16000; }}

@@ -18,6 +18,8 @@ def config(job):
     listener = {"name": "public", "listen": f"127.0.0.1:{job.port}", "limits": {"idle_timeout": f"{KEEP}s"}}
     if job.tls:
         listener["tls"] = {"certificates": [{"cert": str(job.cert), "key": str(job.key)}]}
+        if job.early:
+            listener["tls"]["early_data"] = True
     made = {
         "version": 1,
         "admin": {"listen": "none"},
@@ -39,7 +41,7 @@ def routes(job):
     for n in range(job.routes - 1):
         match = {"host": f"host{n % 10}.example.com", "path_prefix": f"/api/service{n}"}
         made.append({"match": match, "pool": f"web{n % job.pools}"})
-    last = {"match": {"path_prefix": "/"}, "pool": f"web{job.pools - 1}"}
+    last = {"match": {"path_prefix": "/"}, "pool": f"web{job.pools - 1}", "early_data": job.early}
     if job.full:
         last["filters"] = [
             {"security_headers": {}},
