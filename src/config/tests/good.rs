@@ -10,7 +10,8 @@ use super::*;
 use crate::config::model::{Action, Address, PathMatch, Policy, Probe, Rewrite, ValueMatch};
 
 fn load_conf(name: &str) -> Loaded {
-    load(&conf(name), &HashMap::new(), &filters()).unwrap_or_else(|e| panic!("{e}"))
+    let filters = FilterCatalog::of(&tidegate_filters::table());
+    load(&conf(name), &HashMap::new(), &filters).unwrap_or_else(|e| panic!("{e}"))
 }
 
 #[test]
