@@ -11,8 +11,8 @@
 //! 6. `outcome` judges what came back; the pool is told, and maybe another backend is tried.
 //! 7. `observe` writes the log line and counts.
 //!
-//! Beside it, `background` probes, keeps pools up and reloads; `lifecycle` ends the process. `config` makes a checked
-//! `Config` out of YAML, and `app` puts everything together.
+//! Beside it, `background` probes, keeps pools up, reloads and watches what runs out (`overload`); `lifecycle` ends the
+//! process. `config` makes a checked `Config` out of YAML, and `app` puts everything together.
 
 mod cli;
 

@@ -85,7 +85,7 @@ def handshakes(port, seconds, resume, threads=8):
                     got += piece
                 # The ticket comes after the handshake: only now is it there.
                 session, reused = stream.session, stream.session_reused
-        if not got.startswith(b"HTTP/1.1 200"):
+        if not got.startswith(b"HTTP/1.1 200") or len(got) < 1024:
             raise Failed(got[:200])
         return session, reused, (time.perf_counter() - began) * 1e6
 

@@ -8,7 +8,7 @@ CHECKS = True
 
 
 def command(job):
-    site = f"https://127.0.0.1:{job.port}" if job.tls else f"http://127.0.0.1:{job.port}"
+    site = f"https://:{job.port}" if job.tls else f"http://:{job.port}"
     checks = "health_uri /healthz\n      health_interval 1s" if job.checks else ""
     config = f"""
 {{
@@ -24,6 +24,7 @@ def command(job):
   }}
 }}
 {site} {{
+  bind 127.0.0.1
   {f"tls {job.cert} {job.key}" if job.tls else ""}
   reverse_proxy {" ".join(job.origins)} {{
       lb_policy round_robin
