@@ -26,8 +26,8 @@ use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Sess
 pub use refused::RefusedRequests;
 
 use crate::context::Context;
+use crate::forwarded;
 use crate::instance::Instance;
-use crate::{forwarded, outcome};
 
 /// What listeners hand requests to.
 pub type App = HttpProxy<Proxy>;
@@ -207,7 +207,7 @@ impl ProxyHttp for Proxy {
     ) -> FailToProxy {
         let failure = *ctx
             .failure
-            .get_or_insert_with(|| outcome::of_request(error));
+            .get_or_insert_with(|| attempt::why_ended(error, ctx.connection.as_deref()));
         answer::of_error(session, ctx, failure).await
     }
 

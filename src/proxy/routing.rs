@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
@@ -29,10 +29,19 @@ pub fn identify(instance: &Instance, session: &mut Session, ctx: &mut Context) {
         let origin = Origin::find(connection, headers, &snapshot.config.trusted_proxies);
         ctx.request_id = forwarded::request_id(headers, origin);
         ctx.origin = Some(origin);
+        if session.is_http2() && is_grpc(headers) {
+            connection.mark_conversations();
+        }
         ctx.connection = Some(connection.clone());
     }
     ctx.upgrade = session.is_upgrade_req();
     ctx.snapshot = Some(snapshot);
+}
+
+/// A call may be a stream in both directions, silent for as long as it likes.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// The listener's health path, and the end of the way for a connection that may ask for nothing else.

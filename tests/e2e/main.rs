@@ -4,15 +4,18 @@
 
 mod backend;
 mod client;
+mod frames;
 mod harness;
 mod pki;
 mod setup;
 
 mod bad_input;
+mod caps;
 mod client_auth;
 mod doctor;
 mod early_data;
 mod filters;
+mod floods;
 mod health;
 mod keys;
 mod listening;
@@ -22,6 +25,7 @@ mod proxying;
 mod reload;
 mod resilience;
 mod routing;
+mod slow;
 mod sticky;
 mod stopping;
 mod tickets;
