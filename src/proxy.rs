@@ -5,6 +5,7 @@ mod attempt;
 mod early_data;
 mod filters;
 mod finish;
+mod framing;
 mod refused;
 mod routing;
 mod stickiness;
@@ -110,10 +111,11 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_request_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         request: &mut RequestHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        routing::name_host(session, request, ctx)?;
         routing::rewrite(request, ctx)?;
         stickiness::strip(request, ctx)?;
         if let (Some(connection), Some(origin)) = (&ctx.connection, ctx.origin) {

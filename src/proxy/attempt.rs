@@ -9,6 +9,7 @@ use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
+use super::framing;
 use super::stickiness::{self, Missing};
 
 use crate::background::probe::DRAIN_HEADER;
@@ -203,6 +204,9 @@ pub fn body(
 
 /// A response head came: evidence for the pool, and maybe a reason to try another backend instead.
 pub fn answered(session: &Session, response: &mut ResponseHeader, ctx: &mut Context) -> Result<()> {
+    if let Err(why) = framing::check(response, ctx.upgrade) {
+        return Err(Error::explain(ErrorType::InvalidHTTPHeader, why).into_up());
+    }
     let status = response.status.as_u16();
     if response.status.is_informational() && status != 101 {
         return Ok(());

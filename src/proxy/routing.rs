@@ -11,7 +11,7 @@ use tidegate_filters::filter::Response;
 
 use super::{answer, filters, stickiness};
 use crate::background::admin;
-use crate::config::model::{HashKey, Policy};
+use crate::config::model::{Address, HashKey, Policy};
 use crate::context::Context;
 use crate::forwarded::{self, Origin};
 use crate::instance::Instance;
@@ -246,6 +246,22 @@ fn location(
         query: request.uri.query(),
     };
     redirect::location(redirect, &requested).map_err(|_| outcome::BAD_HOST)
+}
+
+/// HTTP/1.0 may come without Host; what is sent on is HTTP/1.1, which may not (RFC 9112 3.2).
+pub fn name_host(session: &Session, request: &mut RequestHeader, ctx: &Context) -> Result<()> {
+    if session.is_http2() || request.headers.contains_key(header::HOST) {
+        return Ok(());
+    }
+    let host = match (request.uri.authority(), &ctx.attempt) {
+        (Some(authority), _) => authority.as_str().to_owned(),
+        (None, Some(attempt)) => match attempt.picked.backend.address() {
+            Address::Tcp(address) => address.to_string(),
+            Address::Unix(_) => "localhost".to_owned(),
+        },
+        (None, None) => return Ok(()),
+    };
+    request.insert_header(header::HOST, host)
 }
 
 /// Path and headers as the route wants them for the backend.

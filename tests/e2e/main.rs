@@ -8,6 +8,7 @@ mod frames;
 mod harness;
 mod pki;
 mod setup;
+mod strict;
 
 mod bad_input;
 mod caps;
@@ -26,6 +27,7 @@ mod reload;
 mod resilience;
 mod routing;
 mod slow;
+mod smuggling;
 mod sticky;
 mod stopping;
 mod tickets;

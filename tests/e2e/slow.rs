@@ -186,7 +186,7 @@ async fn a_proxy_header_and_a_handshake_that_do_not_come() {
 async fn a_kept_connection_that_idles_and_a_further_head_that_dribbles() {
     let backend = Raw::answering(OK).await;
     let tidegate = in_front_of(backend.address, "").await;
-    let get = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    let get = b"GET / HTTP/1.1\r\nhost: test.example\r\n\r\n";
     for transport in [Plain, Tls] {
         let answer = dribbles(&tidegate, transport, get, b"", "idle").await;
         assert!(answer.ends_with("ok"), "{answer}");
@@ -231,8 +231,9 @@ async fn silent() -> Raw {
     .await
 }
 
-const POST: &[u8] = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n";
-const CHUNKED: &[u8] = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+const POST: &[u8] = b"POST / HTTP/1.1\r\nhost: test.example\r\ncontent-length: 1000\r\n\r\n";
+const CHUNKED: &[u8] =
+    b"POST / HTTP/1.1\r\nhost: test.example\r\ntransfer-encoding: chunked\r\n\r\n";
 
 #[tokio::test]
 async fn a_request_body_that_stalls_or_dribbles() {
@@ -332,7 +333,7 @@ async fn a_response_that_is_not_taken() {
         let before = transport.slow_closed(&tidegate, "response").await;
         let mut stream = transport.connect(&tidegate).await;
         stream
-            .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            .write_all(b"GET / HTTP/1.1\r\nhost: test.example\r\n\r\n")
             .await
             .unwrap();
         transport
@@ -392,8 +393,7 @@ async fn slow_but_fast_enough_and_silent_for_good_reason_live() {
     // 20 bytes each 50 ms: four times the rate, and three times the idle timeout long.
     for transport in [Plain, Tls] {
         let mut stream = transport.connect(&tidegate).await;
-        let head =
-            "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 1204\r\n\r\n";
+        let head = "POST / HTTP/1.1\r\nhost: test.example\r\nconnection: close\r\ncontent-length: 1204\r\n\r\n";
         stream.write_all(head.as_bytes()).await.unwrap();
         for _ in 0..60 {
             stream.write_all(&[b'x'; 20]).await.unwrap();
@@ -427,7 +427,7 @@ async fn a_reader_that_is_slow_but_reads_lives() {
     let backend = endless().await;
     let tidegate = in_front_of(backend.address, ", response_min_rate: 10KiB").await;
     let mut stream = TcpStream::connect(tidegate.address("plain")).await.unwrap();
-    let get = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    let get = b"GET / HTTP/1.1\r\nhost: test.example\r\n\r\n";
     stream.write_all(get).await.unwrap();
     // Far less than the socket buffers hold, so that the proxy's writes stay blocked all the time.
     let mut bytes = vec![0; 256 * 1024];
@@ -461,7 +461,7 @@ async fn conversations_may_be_silent() {
     }
     let tidegate = in_front_of(backends[0].address, "").await;
     let mut stream = TcpStream::connect(tidegate.address("plain")).await.unwrap();
-    let upgrade = b"GET / HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n";
+    let upgrade = b"GET / HTTP/1.1\r\nhost: test.example\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n";
     stream.write_all(upgrade).await.unwrap();
     let answer = to_end(&mut stream).await;
     assert!(answer.ends_with("late"), "{answer}");
@@ -525,7 +525,7 @@ async fn an_upload_longer_than_the_backends_time_is_not_the_backends_fault() {
     let mut stream = TcpStream::connect(tidegate.address("public"))
         .await
         .unwrap();
-    let head = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 30004\r\n\r\n";
+    let head = "POST / HTTP/1.1\r\nhost: test.example\r\nconnection: close\r\ncontent-length: 30004\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
     for _ in 0..30 {
         let _ = stream.write_all(&[b'x'; 1000]).await;
