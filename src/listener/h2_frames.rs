@@ -77,7 +77,7 @@ pub enum Flood {
 /// Where in the byte stream a connection stands, and so which deadline it is under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// The 24 bytes of the preface are not whole.
+    /// The 24 bytes of the preface, or the frame that belongs to them (RFC 9113 3.4), are not whole.
     Preface,
     /// Nothing is begun: idle is as good as busy.
     BetweenFrames,
@@ -105,6 +105,8 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct FrameScanner {
     preface: usize,
+    /// The first frame is whole.
+    begun: bool,
     framer: Framer,
     in_block: bool,
     window: Window,
@@ -115,6 +117,7 @@ impl FrameScanner {
     pub fn new(budget: FloodBudget, now: Instant) -> Self {
         Self {
             preface: 0,
+            begun: false,
             framer: Framer::default(),
             in_block: false,
             window: Window::new(budget, now),
@@ -123,7 +126,7 @@ impl FrameScanner {
 
     /// Where the connection stands after all that was fed.
     pub fn phase(&self) -> Phase {
-        if self.preface < PREFACE.len() {
+        if !self.begun {
             Phase::Preface
         } else if self.in_block {
             Phase::HeaderBlock
@@ -177,10 +180,11 @@ impl FrameScanner {
                 counted(frame.kind, frame.flags, frame.length)
                     .filter(|&flood| !self.window.allows(flood, now))
             }
-            Event::End(frame)
-                if frame.kind == FrameKind::Continuation && frame.flags & END_HEADERS != 0 =>
-            {
-                self.in_block = false;
+            Event::End(frame) => {
+                self.begun = true;
+                if frame.kind == FrameKind::Continuation && frame.flags & END_HEADERS != 0 {
+                    self.in_block = false;
+                }
                 None
             }
             _ => None,

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use crate::backend::{Raw, read_head};
 use crate::client::{self, Http1, Http2};
 use crate::frames::{
-    self, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, PING, RST_STREAM, Stream,
+    self, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, PING, RST_STREAM, SETTINGS, Stream,
 };
 use crate::harness::{PATIENCE, Tidegate};
 use crate::listening::{TLS, certificate};
@@ -135,8 +135,9 @@ async fn a_head_that_does_not_come_and_one_that_dribbles() {
     let backend = Raw::answering(OK).await;
     let tidegate = in_front_of(backend.address, "").await;
     let preface = &frames::PREFACE[..20];
-    let open_block = [frames::PREFACE, &frames::frame(HEADERS, 0, 1, b"\x82")].concat();
-    let half_frame = [frames::PREFACE, b"\0\0\x10\x01"].concat();
+    let begun = [frames::PREFACE, &frames::frame(SETTINGS, 0, 0, b"")].concat();
+    let open_block = [&begun[..], &frames::frame(HEADERS, 0, 1, b"\x82")].concat();
+    let half_frame = [&begun[..], b"\0\0\x10\x01"].concat();
     let dribble = b"GET / HTTP/1.1\r\nx: ";
     // What was sent, what is sent over and over, and whether there is anybody to say 408 to.
     for (transport, bytes, each, phase, told) in [
@@ -147,6 +148,8 @@ async fn a_head_that_does_not_come_and_one_that_dribbles() {
         (Tls, dribble, b"y", "header", true),
         (H2, preface, b"", "preface", false),
         (H2c, preface, b"", "header", true),
+        (H2, frames::PREFACE, b"", "preface", false),
+        (H2c, frames::PREFACE, b"", "preface", false),
         (H2, &open_block, b"", "header", false),
         (H2c, &open_block, b"", "header", false),
         (H2, &half_frame, b"", "header", false),
