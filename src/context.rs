@@ -51,6 +51,8 @@ pub struct Context {
     /// The attempt under way says so to the backend.
     pub sent_early: bool,
     pub body_seen: u64,
+    /// The request body has come to its end.
+    pub body_over: bool,
     pub first_byte: Option<Duration>,
     pub connect: Option<Duration>,
     /// How long it waited for a place in the pool's queue.
@@ -99,6 +101,7 @@ impl Default for Context {
             early_data: false,
             sent_early: false,
             body_seen: 0,
+            body_over: false,
             first_byte: None,
             connect: None,
             queued: None,

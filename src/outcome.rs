@@ -72,6 +72,10 @@ pub const INTERNAL: Failure = failure(500, "", "internal_error");
 pub const SHED: Failure = failure(503, "OM", "overload");
 /// There was no descriptor or no local port for a connection to a backend.
 pub const NO_SOCKET: Failure = failure(503, "UF", "no_local_socket");
+/// The client's request body came too slowly. `SI` is Envoy's for an idle stream.
+pub const BODY_SLOW: Failure = failure(408, "SI", "request_body_slow");
+/// The client took the response too slowly.
+pub const RESPONSE_SLOW: Failure = failure(499, "SI", "response_slow");
 /// The request's total time is over.
 pub const TOTAL_TIMEOUT: Failure = failure(504, "UT", "total_timeout");
 
@@ -121,6 +125,19 @@ pub fn is_local(error: &Error) -> bool {
         error.etype(),
         ErrorType::InternalError | ErrorType::SocketError | ErrorType::BindError
     )
+}
+
+/// The request ended because the client kept us waiting: over HTTP/2 its stream was reset for that, with a code that no
+/// client sends.
+pub fn of_slow_stream(error: &Error) -> Option<Failure> {
+    let cause = error.root_cause().downcast_ref::<h2::Error>()?;
+    if !cause.is_remote() || cause.reason() != Some(h2::Reason::ENHANCE_YOUR_CALM) {
+        return None;
+    }
+    Some(match error.etype() {
+        ErrorType::ReadError => BODY_SLOW,
+        _ => RESPONSE_SLOW,
+    })
 }
 
 /// The response to a client whose request ended with this error.

@@ -5,6 +5,7 @@ mod attempt;
 mod early_data;
 mod filters;
 mod finish;
+mod framing;
 mod refused;
 mod routing;
 mod stickiness;
@@ -26,8 +27,8 @@ use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Sess
 pub use refused::RefusedRequests;
 
 use crate::context::Context;
+use crate::forwarded;
 use crate::instance::Instance;
-use crate::{forwarded, outcome};
 
 /// What listeners hand requests to.
 pub type App = HttpProxy<Proxy>;
@@ -110,10 +111,11 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_request_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         request: &mut RequestHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        routing::name_host(session, request, ctx)?;
         routing::rewrite(request, ctx)?;
         stickiness::strip(request, ctx)?;
         if let (Some(connection), Some(origin)) = (&ctx.connection, ctx.origin) {
@@ -207,7 +209,7 @@ impl ProxyHttp for Proxy {
     ) -> FailToProxy {
         let failure = *ctx
             .failure
-            .get_or_insert_with(|| outcome::of_request(error));
+            .get_or_insert_with(|| attempt::why_ended(error, ctx.connection.as_deref()));
         answer::of_error(session, ctx, failure).await
     }
 

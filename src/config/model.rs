@@ -6,6 +6,7 @@
     reason = "a field that is one key of the file is documented there, in raw/"
 )]
 
+mod limits;
 mod overload;
 mod sticky;
 
@@ -20,6 +21,7 @@ use regex::Regex;
 
 pub use self::overload::{Criticality, Overload, OverloadSteps};
 pub use self::sticky::{Carrier, Cluster, OnOverload, SameSite, Secret, Sticky, StickyCookie};
+pub use limits::{AddressLimits, ListenerLimits, PaceLimits};
 
 /// One configuration file, checked as a whole.
 #[derive(Debug, Clone)]
@@ -112,26 +114,6 @@ pub struct CertificateFiles {
     pub cert: PathBuf,
     pub key: PathBuf,
     pub ocsp: Option<PathBuf>,
-}
-
-/// Deadlines and caps of one listener.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListenerLimits {
-    pub proxy_header_timeout: Duration,
-    pub tls_handshake_timeout: Duration,
-    /// From the first byte of a request (and from accept, for the first) to the end of its header.
-    pub header_timeout: Duration,
-    pub idle_timeout: Duration,
-    /// Request line and header fields together, in bytes.
-    pub max_header_bytes: usize,
-    pub max_headers: usize,
-    pub max_uri_bytes: usize,
-    /// Full TLS handshakes that wait for a thread.
-    pub max_queued_handshakes: usize,
-    pub max_connections: usize,
-    /// Requests served on one HTTP/1 connection before it is closed.
-    pub max_requests_per_connection: u32,
-    pub max_concurrent_streams: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -527,25 +509,6 @@ impl std::fmt::Display for Address {
         match self {
             Address::Tcp(address) => address.fmt(f),
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-/// As `raw::ListenerLimits` documents them: for listeners that no file describes.
-impl Default for ListenerLimits {
-    fn default() -> ListenerLimits {
-        ListenerLimits {
-            proxy_header_timeout: Duration::from_secs(3),
-            tls_handshake_timeout: Duration::from_secs(5),
-            header_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(60),
-            max_header_bytes: 32 * 1024,
-            max_headers: 100,
-            max_uri_bytes: 8 * 1024,
-            max_queued_handshakes: 1024,
-            max_connections: 100_000,
-            max_requests_per_connection: 100_000,
-            max_concurrent_streams: 100,
         }
     }
 }

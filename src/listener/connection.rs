@@ -1,19 +1,25 @@
 //! What is known of one client connection, for everything behind the listener.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use http::HeaderValue;
 use pingora_core::protocols::Digest;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_http::ResponseHeader;
 
+use super::addresses::Place;
 use super::early_data::EarlyData;
 use super::listening::Shared;
+use super::seats::{Seat, Waits};
 use super::tls::{ClientCertificate, Identity};
 use crate::config::model::Listener;
-use crate::observe::metrics::KeyType;
+use crate::observe::metrics::{KeyType, RejectReason, SlowPhase};
+
+const BODY_SLOW: u8 = 1;
+const RESPONSE_SLOW: u8 = 2;
 
 /// Facts of one connection. Filters, routing and logs read it; only the listener makes it.
 #[derive(Debug)]
@@ -32,9 +38,17 @@ pub struct Connection {
     pub tls: Option<TlsFacts>,
     /// Came without the PROXY header that is required: only the health path is answered.
     pub health_only: bool,
+    /// Its place among all connections of the listener, and among those of its address.
+    seat: Seat,
+    place: Option<Place>,
     labels: OnceLock<Labels>,
     upgraded: AtomicBool,
     cut: AtomicBool,
+    /// A `Slow`.
+    slow: AtomicU8,
+    conversations: AtomicBool,
+    parted: AtomicBool,
+    awaits_body: AtomicBool,
     requests: AtomicU32,
     early: EarlyData,
 }
@@ -76,6 +90,7 @@ impl Connection {
         config: Arc<Listener>,
         peer: Option<SocketAddr>,
         local_port: u16,
+        seat: Seat,
     ) -> Connection {
         Connection {
             listener,
@@ -85,11 +100,48 @@ impl Connection {
             local_port,
             tls: None,
             health_only: false,
+            seat,
+            place: None,
             labels: OnceLock::new(),
             upgraded: AtomicBool::new(false),
             cut: AtomicBool::new(false),
+            slow: AtomicU8::new(0),
+            conversations: AtomicBool::new(false),
+            parted: AtomicBool::new(false),
+            awaits_body: AtomicBool::new(false),
             requests: AtomicU32::new(0),
             early: EarlyData::default(),
+        }
+    }
+
+    /// Takes a place among the connections of the client's address, now that it is known.
+    pub(super) fn take_place(&mut self) -> Result<(), RejectReason> {
+        // Who comes by a Unix socket has no address of its own.
+        if let Some(client) = self.client {
+            let limits = &self.config.limits.per_address;
+            let addresses = &self.listener.addresses;
+            self.place = addresses.admit(client.ip().to_canonical(), limits, Instant::now())?;
+        }
+        Ok(())
+    }
+
+    /// From now on it waits for this.
+    pub(super) fn waits(&self, waits: Waits) {
+        self.seat.waits(waits);
+    }
+
+    /// A further request head has begun and is not whole. False: too many of this address have.
+    pub(super) fn begin_head(&self) -> bool {
+        self.seat.waits(Waits::Unfinished);
+        let limits = &self.config.limits.per_address;
+        self.place.as_ref().is_none_or(|place| place.begin(limits))
+    }
+
+    /// The request head, or the preface of HTTP/2, is whole.
+    pub(super) fn finish_head(&self) {
+        self.seat.waits(Waits::Busy);
+        if let Some(place) = &self.place {
+            place.finished();
         }
     }
 
@@ -140,6 +192,55 @@ impl Connection {
     /// Whether the HTTP/1 request ran out of its total time.
     pub fn is_cut(&self) -> bool {
         self.cut.load(Ordering::Acquire)
+    }
+
+    /// The client kept us waiting for too long: counted, and remembered for the log.
+    pub(super) fn slow(&self, phase: SlowPhase) {
+        self.listener.metrics.slow_closed.inc(phase);
+        let slow = match phase {
+            SlowPhase::Body => BODY_SLOW,
+            _ => RESPONSE_SLOW,
+        };
+        self.slow.store(slow, Ordering::Release);
+    }
+
+    /// Whether the connection ends because the client's request body, or its reading, was too slow.
+    pub fn ended_slow(&self) -> Option<SlowPhase> {
+        match self.slow.load(Ordering::Acquire) {
+            BODY_SLOW => Some(SlowPhase::Body),
+            RESPONSE_SLOW => Some(SlowPhase::Response),
+            _ => None,
+        }
+    }
+
+    /// A request of this HTTP/2 connection is one whose body may take any time, such as gRPC's.
+    pub fn mark_conversations(&self) {
+        self.conversations.store(true, Ordering::Release);
+    }
+
+    /// Whether there was such a request.
+    pub fn has_conversations(&self) -> bool {
+        self.conversations.load(Ordering::Acquire)
+    }
+
+    /// The client ended the HTTP/2 connection, or was told that we do.
+    pub(super) fn mark_parted(&self) {
+        self.parted.store(true, Ordering::Release);
+    }
+
+    /// Whether either side said that the HTTP/2 connection ends: one that was merely idle is closed without a word.
+    pub(super) fn has_parted(&self) -> bool {
+        self.parted.load(Ordering::Acquire)
+    }
+
+    /// Whether the HTTP/1 request's body is asked for and does not come.
+    pub(super) fn set_awaits_body(&self, awaits: bool) {
+        self.awaits_body.store(awaits, Ordering::Release);
+    }
+
+    /// Whether it is the client's turn to send more of its HTTP/1 request's body.
+    pub fn awaits_body(&self) -> bool {
+        self.awaits_body.load(Ordering::Acquire)
     }
 
     /// Counts one more HTTP/1 request.

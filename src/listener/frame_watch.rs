@@ -1,16 +1,29 @@
-//! Watches the frames of one HTTP/2 connection: deadlines that bytes can't stretch, and budgets against floods.
+//! Watches the frames of one HTTP/2 connection: deadlines that bytes can't stretch, budgets against floods, and the pace
+//! of each stream. What it has to say to client and h2 it says in frames of its own, between theirs.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use tokio::time::Sleep;
 
-use crate::observe::metrics::SlowPhase;
-
-use super::h2_frames::{FloodBudget, FrameKind, FrameScanner, Phase, Verdict};
+use super::connection::Connection;
+use super::h2_frames::{
+    Event, Flood, FloodBudget, FrameKind, FrameScanner, Framer, Phase, Verdict,
+};
+use super::h2_streams::Streams;
+use super::pace::tick;
+use super::seats::Waits;
+use crate::observe::metrics::{Http2Abuse, SlowPhase};
 
 /// Further in the future than any connection lives: no deadline runs.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// RFC 9113 7.
+const PROTOCOL_ERROR: u32 = 0x1;
+const ENHANCE_YOUR_CALM: u32 = 0xb;
 
 /// Why a connection is ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,47 +31,112 @@ pub enum Ended {
     /// The client did not finish what it began in time.
     Slow(SlowPhase),
     /// Not HTTP/2, or more frames of one kind than a client has use for.
-    Flood,
+    Abuse(Http2Abuse),
 }
 
 /// The scanner and the deadline of what it is in the middle of.
 pub struct FrameWatch {
     scanner: FrameScanner,
+    /// What goes to the client.
+    out: Framer,
+    streams: Streams,
+    connection: Arc<Connection>,
+    /// The preface is whole.
+    begun: bool,
+    /// Runs out when a preface, a header block or a short frame takes too long.
     deadline: Pin<Box<Sleep>>,
     armed: bool,
-    limit: Duration,
+    /// The next look at the streams, and when the last was.
+    look: Pin<Box<Sleep>>,
+    looked: Option<Instant>,
+    /// Frames of ours for the client, and for h2 as if the client had sent them.
+    to_client: BytesMut,
+    to_h2: BytesMut,
 }
 
 impl FrameWatch {
-    /// Watches from the preface on; preface and every header block must be whole within `limit`.
-    pub fn new(limit: Duration) -> FrameWatch {
+    /// Watches from the preface on; preface and every header block must be whole within the header's time.
+    pub fn new(connection: Arc<Connection>) -> FrameWatch {
+        let limits = &connection.config.limits;
         FrameWatch {
             scanner: FrameScanner::new(FloodBudget::default(), Instant::now()),
-            deadline: Box::pin(tokio::time::sleep(limit)),
+            out: Framer::default(),
+            streams: Streams::new(limits.max_concurrent_streams),
+            deadline: Box::pin(tokio::time::sleep(limits.header_timeout)),
+            begun: false,
             armed: true,
-            limit,
+            look: Box::pin(tokio::time::sleep(NEVER)),
+            looked: None,
+            to_client: BytesMut::new(),
+            to_h2: BytesMut::new(),
+            connection,
         }
     }
 
     /// Takes note of bytes from the client. `Err` ends the connection.
     pub fn saw(&mut self, bytes: &[u8], now: Instant) -> Result<(), Ended> {
-        match self.scanner.feed(bytes, now) {
+        let limits = &self.connection.config.limits;
+        let streams = &mut self.streams;
+        let seen = |event: Event| streams.client(&event, &limits.request_body, &limits.response);
+        match self.scanner.feed_to(bytes, now, seen) {
             Verdict::Ok => {}
-            Verdict::BadPreface | Verdict::Flood(_) => return Err(Ended::Flood),
+            Verdict::BadPreface => return Err(Ended::Abuse(Http2Abuse::BadPreface)),
+            Verdict::Flood(flood) => return Err(Ended::Abuse(flood.into())),
         }
+        if !self.begun && self.scanner.phase() != Phase::Preface {
+            self.begun = true;
+            self.connection.finish_head();
+        }
+        note_turn(&self.connection, self.begun, &self.streams);
         let waiting = self.is_waiting();
         if waiting != self.armed {
             self.armed = waiting;
-            let limit = if waiting { self.limit } else { NEVER };
-            self.deadline
-                .as_mut()
-                .reset(tokio::time::Instant::from_std(now + limit));
+            let limit = if waiting {
+                limits.header_timeout
+            } else {
+                NEVER
+            };
+            self.deadline.as_mut().reset((now + limit).into());
         }
-        // Bytes that keep coming must not keep the timer from being looked at.
+        // Bytes that keep coming must not keep the timers from being looked at.
         if self.armed && self.deadline.deadline().into_std() <= now {
             return Err(Ended::Slow(self.slow_phase()));
         }
+        self.look_at_streams(now)
+    }
+
+    /// Takes note of bytes that went to the client. `Err` ends the connection.
+    pub fn wrote(&mut self, bytes: &[u8], now: Instant) -> Result<(), Ended> {
+        let mut rest = bytes;
+        while let Some(event) = self.out.next(&mut rest) {
+            self.streams.server(&event);
+            match event {
+                // Resets that the client provokes cost as much as its own (CVE-2025-8671).
+                Event::Begin(frame)
+                    if frame.kind == FrameKind::RstStream
+                        && !self.scanner.provoked(Flood::RstStream, now) =>
+                {
+                    return Err(Ended::Abuse(Http2Abuse::RstStream));
+                }
+                Event::Number(frame, code) if frame.kind == FrameKind::Goaway => {
+                    self.connection.mark_parted();
+                    self.count_goaway(code);
+                }
+                _ => {}
+            }
+        }
+        note_turn(&self.connection, self.begun, &self.streams);
         Ok(())
+    }
+
+    /// h2 has bounds of its own; what it ends for them is counted with ours.
+    fn count_goaway(&self, code: u32) {
+        let abuse = match code {
+            0 => return,
+            ENHANCE_YOUR_CALM => Http2Abuse::Calm,
+            _ => Http2Abuse::Error,
+        };
+        self.connection.listener.metrics.http2_abuse.inc(abuse);
     }
 
     /// Whether the client owes the rest of something: a preface, a header block, a frame other than DATA.
@@ -70,16 +148,118 @@ impl FrameWatch {
         }
     }
 
-    /// Ready when the client took too long.
-    pub fn deadline(&mut self) -> Pin<&mut Sleep> {
-        self.deadline.as_mut()
+    /// `Err` when the client took too long; looks at the streams when it is time.
+    pub fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        if self.deadline.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Ended::Slow(self.slow_phase()));
+        }
+        loop {
+            if let Err(ended) = self.look_at_streams(Instant::now()) {
+                return Poll::Ready(ended);
+            }
+            if self.look.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
     }
 
     /// What the client was in the middle of.
-    pub fn slow_phase(&self) -> SlowPhase {
+    fn slow_phase(&self) -> SlowPhase {
         match self.scanner.phase() {
             Phase::Preface => SlowPhase::Preface,
             _ => SlowPhase::Header,
+        }
+    }
+
+    /// Resets the streams that are too slow, if a tick has passed since the last look.
+    fn look_at_streams(&mut self, now: Instant) -> Result<(), Ended> {
+        let limits = &self.connection.config.limits;
+        let every = tick(&limits.request_body).min(tick(&limits.response));
+        if self.streams.is_empty() {
+            self.looked = None;
+            self.look.as_mut().reset((now + NEVER).into());
+            return Ok(());
+        }
+        let waited = match self.looked {
+            Some(last) => now - last,
+            None => Duration::ZERO,
+        };
+        if self.looked.is_some() && waited < every {
+            return Ok(());
+        }
+        self.looked = Some(now);
+        self.look.as_mut().reset((now + every).into());
+        let body = Some(&limits.request_body).filter(|_| !self.connection.has_conversations());
+        for (stream, phase) in self.streams.slow(waited, body, &limits.response) {
+            self.reset(stream, phase)?;
+        }
+        Ok(())
+    }
+
+    /// Both sides read that the other one has reset the stream. In the middle of a frame there is no place to say so.
+    fn reset(&mut self, stream: u32, phase: SlowPhase) -> Result<(), Ended> {
+        if self.scanner.phase() != Phase::BetweenFrames {
+            return Err(Ended::Slow(phase));
+        }
+        self.connection.listener.metrics.slow_closed.inc(phase);
+        let frame = rst_stream(stream, ENHANCE_YOUR_CALM);
+        self.to_client.extend_from_slice(&frame);
+        self.to_h2.extend_from_slice(&frame);
+        Ok(())
+    }
+
+    /// What h2 is to read now, before anything else of the client.
+    pub fn for_h2(&mut self) -> Option<&mut BytesMut> {
+        let between = self.scanner.phase() == Phase::BetweenFrames;
+        Some(&mut self.to_h2).filter(|bytes| between && !bytes.is_empty())
+    }
+
+    /// What the client is to be sent now, before anything else of h2.
+    pub fn for_client(&mut self) -> Option<&mut BytesMut> {
+        let between = self.out.is_between();
+        Some(&mut self.to_client).filter(|bytes| between && !bytes.is_empty())
+    }
+
+    /// The connection ends: so the client learns why (RFC 9113 6.8).
+    pub fn say_goaway(&mut self, ended: Ended) {
+        let code = match ended {
+            Ended::Abuse(Http2Abuse::BadPreface) => PROTOCOL_ERROR,
+            _ => ENHANCE_YOUR_CALM,
+        };
+        let frame = goaway(self.streams.last(), code);
+        self.to_client.extend_from_slice(&frame);
+    }
+}
+
+/// Without a stream the connection is idle.
+fn note_turn(connection: &Connection, begun: bool, streams: &Streams) {
+    if begun {
+        let idle = streams.is_empty();
+        connection.waits(if idle { Waits::Idle } else { Waits::Busy });
+    }
+}
+
+fn rst_stream(stream: u32, code: u32) -> Vec<u8> {
+    let head = [0, 0, 4, 3, 0];
+    [&head[..], &stream.to_be_bytes(), &code.to_be_bytes()].concat()
+}
+
+fn goaway(last: u32, code: u32) -> Vec<u8> {
+    let head = [0, 0, 8, 7, 0, 0, 0, 0, 0];
+    [&head[..], &last.to_be_bytes(), &code.to_be_bytes()].concat()
+}
+
+impl From<Flood> for Http2Abuse {
+    fn from(flood: Flood) -> Http2Abuse {
+        match flood {
+            Flood::RstStream => Http2Abuse::RstStream,
+            Flood::Settings => Http2Abuse::Settings,
+            Flood::Ping => Http2Abuse::Ping,
+            Flood::EmptyData => Http2Abuse::EmptyData,
+            Flood::Priority => Http2Abuse::Priority,
+            Flood::WindowUpdate => Http2Abuse::WindowUpdate,
+            Flood::Continuation => Http2Abuse::Continuation,
+            Flood::Unknown => Http2Abuse::Unknown,
         }
     }
 }

@@ -4,7 +4,8 @@
 //! connection, and the next request of a pipeline waits here until its turn. Over HTTP/2 it watches frames and
 //! holds the deadlines that h2 lacks. Small writes are gathered, so that a head and a short body leave together.
 
-use std::future::Future;
+mod http2;
+
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,11 +24,13 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::chunked::ChunkScanner;
 use super::connection::Connection;
-use super::frame_watch::{Ended, FrameWatch};
+use super::frame_watch::FrameWatch;
 use super::head::Framing;
+use super::pace::Turn;
+use super::seats::Waits;
 use super::tls;
 use super::write_buffer::WriteBuffer;
-use crate::observe::metrics::RejectReason;
+use crate::observe::metrics::SlowPhase;
 
 /// Bytes of a pipelined request that are taken in while the one before is served.
 const MAX_AHEAD: usize = 4096;
@@ -44,6 +47,21 @@ pub struct Guard<S> {
     reading: Reading,
     /// The TLS handshake is not done yet.
     early: bool,
+    /// Of an HTTP/1 request body; made when the client first keeps us waiting.
+    body_turn: Option<Box<Turn>>,
+    /// The client said `Expect: 100-continue`: until something is sent to it, the body is not its turn.
+    awaits_continue: bool,
+    taking: Taking,
+}
+
+/// How the client takes what is sent to it.
+#[derive(Default)]
+struct Taking {
+    /// Made when the client first keeps us waiting.
+    turn: Option<Box<Turn>>,
+    /// The kernel's count of bytes that the client has, at the last look.
+    acked: u64,
+    blocked: bool,
 }
 
 /// How the bytes that come in are understood.
@@ -70,6 +88,9 @@ impl<S: IO> Guard<S> {
             ahead: BytesMut::new(),
             out: WriteBuffer::default(),
             reading: Reading::Length(0),
+            body_turn: None,
+            awaits_continue: false,
+            taking: Taking::default(),
         }
     }
 
@@ -84,8 +105,12 @@ impl<S: IO> Guard<S> {
     }
 
     /// Begins a request: `rest` was read past its head, `framing` says how long its body is.
-    pub fn begin_request(&mut self, rest: BytesMut, framing: Framing) {
+    pub fn begin_request(&mut self, rest: BytesMut, framing: Framing, expects_continue: bool) {
         self.ahead = rest;
+        self.awaits_continue = expects_continue && self.ahead.is_empty();
+        self.body_turn = None;
+        self.taking.turn = None;
+        self.connection.set_awaits_body(false);
         self.reading = match framing {
             Framing::None => Reading::Length(0),
             Framing::Length(n) => Reading::Length(n),
@@ -95,7 +120,7 @@ impl<S: IO> Guard<S> {
 
     /// From here on frames are watched; `first` was read already.
     pub fn begin_http2(&mut self, first: BytesMut) {
-        let watch = FrameWatch::new(self.connection.config.limits.header_timeout);
+        let watch = FrameWatch::new(self.connection.clone());
         self.ahead = first;
         self.reading = Reading::Http2(Box::new(watch));
     }
@@ -135,6 +160,67 @@ impl<S: IO> Guard<S> {
         Poll::Ready(Ok(()))
     }
 
+    /// Reads a request body, at the client's pace but not slower than it may be.
+    fn poll_body(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = self.poll_fill(cx, buf);
+        let awaits = read.is_pending() && !self.awaits_continue;
+        self.connection.set_awaits_body(awaits);
+        self.connection
+            .waits(if awaits { Waits::Slow } else { Waits::Busy });
+        if read.is_ready() {
+            self.awaits_continue = false;
+            if let Some(turn) = &mut self.body_turn {
+                turn.moved(buf.filled().len() - before, Instant::now());
+            }
+            return read;
+        }
+        if self.awaits_continue {
+            return Poll::Pending;
+        }
+        let limits = &self.connection.config.limits.request_body;
+        let turn = self
+            .body_turn
+            .get_or_insert_with(|| Box::new(Turn::new(limits)));
+        ready!(turn.poll_slow(limits, cx, Instant::now(), || 0));
+        self.connection.slow(SlowPhase::Body);
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// What became of a write, with the client's pace held.
+    fn written<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        wrote: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        self.taking.blocked = wrote.is_pending();
+        if wrote.is_ready() {
+            self.awaits_continue = false;
+            if let Some(turn) = &mut self.taking.turn {
+                turn.moved(0, Instant::now());
+                self.connection.waits(Waits::Busy);
+            }
+            return wrote;
+        }
+        if self.connection.is_upgraded() {
+            return Poll::Pending;
+        }
+        self.connection.waits(Waits::Slow);
+        let limits = &self.connection.config.limits.response;
+        let (digest, acked) = (&self.socket_digest, &mut self.taking.acked);
+        let turn = self.taking.turn.get_or_insert_with(|| {
+            *acked = bytes_acked(digest);
+            Box::new(Turn::new(limits))
+        });
+        // The kernel takes more only when much of its buffer is free: what the client has of it is the better measure.
+        ready!(turn.poll_slow(limits, cx, Instant::now(), || {
+            let before = std::mem::replace(acked, bytes_acked(digest));
+            acked.saturating_sub(before)
+        }));
+        self.connection.slow(SlowPhase::Response);
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
     /// Between two requests only the end of the connection is news; early bytes wait.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.ahead.len() < MAX_AHEAD {
@@ -156,7 +242,7 @@ impl<S: IO> Guard<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(self.poll_fill(cx, buf))?;
+        ready!(self.poll_body(cx, buf))?;
         let read = buf.filled().len() - before;
         let mine = read.min(usize::try_from(left).unwrap_or(usize::MAX));
         self.put_back(buf, before + mine);
@@ -170,7 +256,7 @@ impl<S: IO> Guard<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(self.poll_fill(cx, buf))?;
+        ready!(self.poll_body(cx, buf))?;
         let Reading::Chunked(scanner) = &mut self.reading else {
             return Poll::Ready(Ok(()));
         };
@@ -205,37 +291,11 @@ impl<S: IO> Guard<S> {
         self.ahead = ahead;
         buf.set_filled(end);
     }
+}
 
-    fn poll_http2(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = self.poll_fill(cx, buf);
-        let Reading::Http2(watch) = &mut self.reading else {
-            return read;
-        };
-        let ended = match read {
-            Poll::Ready(Ok(())) => match watch.saw(&buf.filled()[before..], Instant::now()) {
-                Ok(()) => return Poll::Ready(Ok(())),
-                Err(ended) => ended,
-            },
-            Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
-            Poll::Pending => {
-                ready!(watch.deadline().poll(cx));
-                Ended::Slow(watch.slow_phase())
-            }
-        };
-        let metrics = &self.connection.listener.metrics;
-        let kind = match ended {
-            Ended::Slow(phase) => {
-                metrics.slow_closed.inc(phase);
-                io::ErrorKind::TimedOut
-            }
-            Ended::Flood => {
-                metrics.rejected.inc(RejectReason::Http2Flood);
-                io::ErrorKind::InvalidData
-            }
-        };
-        Poll::Ready(Err(kind.into()))
-    }
+/// Bytes that the other end has; 0 on a Unix socket.
+fn bytes_acked(socket: &SocketDigest) -> u64 {
+    socket.tcp_info().map_or(0, |info| info.tcpi_bytes_acked)
 }
 
 impl<S: IO> AsyncRead for Guard<S> {
@@ -267,9 +327,14 @@ impl<S: IO> AsyncWrite for Guard<S> {
         let this = self.get_mut();
         if matches!(this.reading, Reading::Http2(_)) {
             // h2 gathers its frames itself.
-            return Pin::new(&mut this.inner).poll_write(cx, data);
+            ready!(this.poll_frames_of_ours(cx))?;
+            let wrote = Pin::new(&mut this.inner).poll_write(cx, data);
+            let n = ready!(this.written(cx, wrote))?;
+            this.note_frames(cx, data.get(..n).unwrap_or_default())?;
+            return Poll::Ready(Ok(n));
         }
-        this.out.poll_write(&mut this.inner, cx, data)
+        let wrote = this.out.poll_write(&mut this.inner, cx, data);
+        this.written(cx, wrote)
     }
 
     fn poll_write_vectored(
@@ -278,12 +343,20 @@ impl<S: IO> AsyncWrite for Guard<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if matches!(this.reading, Reading::Http2(_)) {
-            return Pin::new(&mut this.inner).poll_write_vectored(cx, bufs);
+        if !matches!(this.reading, Reading::Http2(_)) {
+            let first = bufs.iter().find(|b| !b.is_empty());
+            return Pin::new(this).poll_write(cx, first.map_or(&[], |b| b));
         }
-        let first = bufs.iter().find(|b| !b.is_empty());
-        this.out
-            .poll_write(&mut this.inner, cx, first.map_or(&[], |b| b))
+        ready!(this.poll_frames_of_ours(cx))?;
+        let wrote = Pin::new(&mut this.inner).poll_write_vectored(cx, bufs);
+        let n = ready!(this.written(cx, wrote))?;
+        let mut left = n;
+        for slice in bufs {
+            let taken = left.min(slice.len());
+            this.note_frames(cx, slice.get(..taken).unwrap_or_default())?;
+            left -= taken;
+        }
+        Poll::Ready(Ok(n))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -292,7 +365,13 @@ impl<S: IO> AsyncWrite for Guard<S> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.out.poll_drain(&mut this.inner, cx))?;
+        let _ = this.poll_frames_of_ours(cx)?;
+        let drained = this.out.poll_drain(&mut this.inner, cx);
+        let drained = match matches!(this.reading, Reading::Http2(_)) {
+            true => drained,
+            false => this.written(cx, drained),
+        };
+        ready!(drained)?;
         Pin::new(&mut this.inner).poll_flush(cx)
     }
 

@@ -2,16 +2,18 @@
 //! applies, and counts the frames that floods are made of. It checks no more of the protocol than that: h2 does.
 
 mod budget;
+mod framer;
 
 use std::time::Instant;
 
 pub use budget::FloodBudget;
 use budget::Window;
+pub use framer::{Event, FrameHead, Framer};
 
 /// What a client sends first (RFC 9113 3.4).
 pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const HEADER: usize = 9;
-const END_STREAM: u8 = 0x1;
+/// The last frame of a direction of a stream.
+pub const END_STREAM: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
 const PADDED: u8 = 0x8;
 
@@ -75,7 +77,7 @@ pub enum Flood {
 /// Where in the byte stream a connection stands, and so which deadline it is under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// The 24 bytes of the preface are not whole.
+    /// The 24 bytes of the preface, or the frame that belongs to them (RFC 9113 3.4), are not whole.
     Preface,
     /// Nothing is begun: idle is as good as busy.
     BetweenFrames,
@@ -103,11 +105,9 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct FrameScanner {
     preface: usize,
-    header: [u8; HEADER],
-    filled: usize,
-    /// Payload bytes of the frame still to come.
-    remaining: usize,
-    kind: Option<FrameKind>,
+    /// The first frame is whole.
+    begun: bool,
+    framer: Framer,
     in_block: bool,
     window: Window,
 }
@@ -115,43 +115,52 @@ pub struct FrameScanner {
 impl FrameScanner {
     /// For a connection from its first byte, preface included.
     pub fn new(budget: FloodBudget, now: Instant) -> Self {
-        let window = Window::new(budget, now);
         Self {
             preface: 0,
-            header: [0; HEADER],
-            filled: 0,
-            remaining: 0,
-            kind: None,
+            begun: false,
+            framer: Framer::default(),
             in_block: false,
-            window,
+            window: Window::new(budget, now),
         }
     }
 
     /// Where the connection stands after all that was fed.
     pub fn phase(&self) -> Phase {
-        if self.preface < PREFACE.len() {
+        if !self.begun {
             Phase::Preface
         } else if self.in_block {
             Phase::HeaderBlock
-        } else if self.filled > 0 {
-            Phase::PartialFrame { kind: self.kind }
-        } else {
+        } else if self.framer.is_between() {
             Phase::BetweenFrames
+        } else {
+            let kind = self.framer.frame().map(|frame| frame.kind);
+            Phase::PartialFrame { kind }
         }
     }
 
     /// Takes the next bytes that the client sent. After a verdict other than `Ok` close: the scanner is spent.
     pub fn feed(&mut self, bytes: &[u8], now: Instant) -> Verdict {
+        self.feed_to(bytes, now, |_| {})
+    }
+
+    /// The same, and tells `seen` what was met in the frames.
+    pub fn feed_to(&mut self, bytes: &[u8], now: Instant, mut seen: impl FnMut(Event)) -> Verdict {
         let mut rest = bytes;
         if self.preface < PREFACE.len() && !self.take_preface(&mut rest) {
             return Verdict::BadPreface;
         }
-        while !rest.is_empty() {
-            if let Some(flood) = self.take(&mut rest, now) {
+        while let Some(event) = self.framer.next(&mut rest) {
+            if let Some(flood) = self.follow(event, now) {
                 return Verdict::Flood(flood);
             }
+            seen(event);
         }
         Verdict::Ok
+    }
+
+    /// One more frame of this kind, of the server's making but the client's doing.
+    pub fn provoked(&mut self, flood: Flood, now: Instant) -> bool {
+        self.window.allows(flood, now)
     }
 
     fn take_preface(&mut self, rest: &mut &[u8]) -> bool {
@@ -162,49 +171,24 @@ impl FrameScanner {
         wanted.starts_with(here)
     }
 
-    /// Takes what `rest` has of the current frame: its header, or its payload.
-    fn take(&mut self, rest: &mut &[u8], now: Instant) -> Option<Flood> {
-        if self.kind.is_some() {
-            let (here, after) = rest.split_at(self.remaining.min(rest.len()));
-            self.remaining -= here.len();
-            *rest = after;
-            self.end_frame();
-            return None;
+    fn follow(&mut self, event: Event, now: Instant) -> Option<Flood> {
+        match event {
+            Event::Begin(frame) => {
+                if matches!(frame.kind, FrameKind::Headers | FrameKind::PushPromise) {
+                    self.in_block = frame.flags & END_HEADERS == 0;
+                }
+                counted(frame.kind, frame.flags, frame.length)
+                    .filter(|&flood| !self.window.allows(flood, now))
+            }
+            Event::End(frame) => {
+                self.begun = true;
+                if frame.kind == FrameKind::Continuation && frame.flags & END_HEADERS != 0 {
+                    self.in_block = false;
+                }
+                None
+            }
+            _ => None,
         }
-        let missing = &mut self.header[self.filled..];
-        let (here, after) = rest.split_at(missing.len().min(rest.len()));
-        missing[..here.len()].copy_from_slice(here);
-        self.filled += here.len();
-        *rest = after;
-        if self.filled < HEADER {
-            None
-        } else {
-            self.begin_frame(now)
-        }
-    }
-
-    fn begin_frame(&mut self, now: Instant) -> Option<Flood> {
-        let [high, middle, low, kind, flags, ..] = self.header;
-        self.remaining = u32::from_be_bytes([0, high, middle, low]) as usize;
-        let kind = FrameKind::from_byte(kind);
-        self.kind = Some(kind);
-        if matches!(kind, FrameKind::Headers | FrameKind::PushPromise) {
-            self.in_block = flags & END_HEADERS == 0;
-        }
-        let flood =
-            counted(kind, flags, self.remaining).filter(|&flood| !self.window.allows(flood, now));
-        self.end_frame();
-        flood
-    }
-
-    fn end_frame(&mut self) {
-        if self.remaining > 0 {
-            return;
-        }
-        if self.kind == Some(FrameKind::Continuation) && self.header[4] & END_HEADERS != 0 {
-            self.in_block = false;
-        }
-        (self.kind, self.filled) = (None, 0);
     }
 }
 

@@ -17,8 +17,9 @@ use tokio::io::ReadBuf;
 
 use super::guard::Guard;
 use super::head::{Framing, HeadFacts, HeadLimits, HeadScanner, Progress, Refusal};
+use super::seats::Waits;
 use super::{deadline, http2, refuse};
-use crate::observe::metrics::SlowPhase;
+use crate::observe::metrics::{RejectReason, SlowPhase};
 
 /// Most heads fit in one read of this size.
 const READ: usize = 4096;
@@ -51,6 +52,7 @@ where
             Next::Closed => return close(&mut guard).await,
             Next::Refused(refusal) => return refuse::answer(&mut guard, refusal).await,
             Next::Http2(seen) => {
+                guard.connection().finish_head();
                 guard.begin_http2(seen);
                 return http2::serve(guard, app, shutdown).await;
             }
@@ -64,7 +66,8 @@ where
                 {
                     return;
                 }
-                guard.begin_request(rest, facts.framing);
+                guard.connection().finish_head();
+                guard.begin_request(rest, facts.framing, facts.expect_continue);
                 match serve_request(guard, head, app, shutdown).await {
                     Some(reusable) => guard = reusable,
                     None => return,
@@ -117,6 +120,7 @@ async fn next<S: IO>(guard: &mut Guard<S>, first: bool, shutdown: &ShutdownWatch
     });
     let mut bytes = guard.take_ahead();
     if bytes.is_empty() && !first {
+        guard.connection().waits(Waits::Idle);
         match wait_for_first(guard, idle_timeout, shutdown).await {
             Some(seen) => bytes = seen,
             None => return Next::Closed,
@@ -137,7 +141,12 @@ async fn wait_for_first<S: IO>(
         biased;
         read = timeout(idle_timeout, read_some(guard, &mut bytes)) => match read {
             Ok(Ok(n)) if n > 0 => Some(bytes),
-            _ => None,
+            Ok(_) => None,
+            Err(_) => {
+                let metrics = &guard.connection().listener.metrics;
+                metrics.slow_closed.inc(SlowPhase::Idle);
+                None
+            }
         },
         // To stop, or to make room: either way an idle connection ends.
         _ = shutdown.changed() => None,
@@ -156,6 +165,11 @@ async fn read_head<S: IO>(
         return next;
     }
     let began = !bytes.is_empty();
+    if began && !guard.connection().begin_head() {
+        let metrics = &guard.connection().listener.metrics;
+        metrics.rejected.inc(RejectReason::MaxUnfinishedPerAddress);
+        return Next::Closed;
+    }
     let mut shutdown = shutdown.clone();
     let whole = async {
         loop {

@@ -13,6 +13,7 @@ use pingora_core::server::ShutdownWatch;
 use super::deadline;
 use super::guard::Guard;
 use crate::config::model::ListenerLimits;
+use crate::observe::metrics::SlowPhase;
 
 /// Receive windows, in bytes: h2's default of 64 KiB holds uploads to 64 KiB a round trip.
 const STREAM_WINDOW: u32 = 1024 * 1024;
@@ -35,10 +36,14 @@ where
     S: IO + 'static,
     A: HttpServerApp + Send + Sync + 'static,
 {
-    let limits = &guard.connection().config.limits;
-    let http2 = Arc::new(Http2::new(app.clone(), limits));
+    let connection = guard.connection().clone();
+    let http2 = Arc::new(Http2::new(app.clone(), &connection.config.limits));
     let stream: Stream = guard;
     http2.process_new(stream, shutdown).await;
+    if !connection.has_parted() && !*shutdown.borrow() {
+        let metrics = &connection.listener.metrics;
+        metrics.slow_closed.inc(SlowPhase::Idle);
+    }
 }
 
 impl<A> Http2<A> {

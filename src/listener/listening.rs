@@ -13,6 +13,7 @@ use pingora_core::server::ShutdownWatch;
 use pingora_timeout::timeout;
 use tokio::sync::watch;
 
+use super::addresses::Addresses;
 use super::admission::Admission;
 use super::bind::{Accepting, Bound};
 use super::connection::Connection;
@@ -21,6 +22,7 @@ use super::goodbye::Goodbye;
 use super::guard::Guard;
 use super::head::Refusal;
 use super::open::{Open, OpenGuard};
+use super::seats::{Seat, Seats};
 use super::socket::{Kernel, Socket};
 use super::tls::Tls;
 use super::{http1, http2, proxy_header};
@@ -48,6 +50,9 @@ pub struct Shared {
     /// Counters, resolved once.
     pub metrics: Arc<ListenerMetrics>,
     open: AtomicUsize,
+    seats: Arc<Seats>,
+    /// By client address.
+    pub addresses: Arc<Addresses>,
     stopping: AtomicBool,
     stop: watch::Sender<bool>,
     pub(super) goodbye: Goodbye,
@@ -71,6 +76,8 @@ impl Shared {
             admission: ArcSwapOption::empty(),
             metrics,
             open: AtomicUsize::new(0),
+            seats: Arc::default(),
+            addresses: Arc::default(),
             stopping: AtomicBool::new(false),
             stop: watch::Sender::new(false),
             goodbye: Goodbye::default(),
@@ -198,10 +205,13 @@ where
     A: HttpServerApp + Send + Sync + 'static,
 {
     let config = shared.config();
-    if shared.open_connections() >= config.limits.max_connections {
-        shared.metrics.rejected.inc(RejectReason::MaxConnections);
+    let (seats, open_now) = (&shared.seats, shared.open_connections());
+    if let Err(reason) = seats.make_room(open_now, &config.limits, &shared.metrics) {
+        shared.metrics.rejected.inc(reason);
         return;
     }
+    let seat = seats.take();
+    let seat_task = seat.task();
     shared.open.fetch_add(1, Ordering::Relaxed);
     shared.metrics.accepted.inc();
     shared
@@ -215,10 +225,11 @@ where
     };
     let app = app.clone();
     let shutdown = shared.goodbye.subscribe();
-    tokio::spawn(async move {
-        serve(kernel, config, &served.shared, &app, &shutdown).await;
+    let task = tokio::spawn(async move {
+        serve(kernel, config, seat, &served.shared, &app, &shutdown).await;
         drop(served);
     });
+    seat_task.is(task.abort_handle());
 }
 
 /// Counts a connection for as long as it lives, however it ends.
@@ -242,6 +253,7 @@ impl Drop for Served {
 async fn serve<A>(
     kernel: Kernel,
     config: Arc<Listener>,
+    seat: Seat,
     shared: &Arc<Shared>,
     app: &Arc<A>,
     shutdown: &ShutdownWatch,
@@ -249,9 +261,10 @@ async fn serve<A>(
     A: HttpServerApp + Send + Sync + 'static,
 {
     let (peer, local_port) = kernel.addresses();
-    let mut connection = Connection::new(shared.clone(), config, peer, local_port);
+    let mut connection = Connection::new(shared.clone(), config, peer, local_port, seat);
     let mut socket = Socket::new(kernel);
-    if let Err(reason) = proxy_header::read(&mut socket, &mut connection).await {
+    let header = proxy_header::read(&mut socket, &mut connection).await;
+    if let Err(reason) = header.and_then(|()| connection.take_place()) {
         shared.metrics.rejected.inc(reason);
         return;
     }

@@ -4,6 +4,7 @@
 //! `http2` serve one connection each. Nothing here knows routes or pools, nor which filters there
 //! are: requests go to an `HttpServerApp`.
 
+mod addresses;
 mod admission;
 mod bind;
 pub(crate) mod chunked;
@@ -15,16 +16,19 @@ mod gate;
 mod goodbye;
 mod guard;
 pub(crate) mod h2_frames;
+mod h2_streams;
 pub(crate) mod head;
 mod http1;
 mod http2;
 mod listening;
 mod open;
+mod pace;
 mod proxy_header;
 pub(crate) mod proxy_protocol;
 mod refusal;
 mod refuse;
 mod reserve;
+mod seats;
 mod socket;
 #[cfg(test)]
 mod tests;

@@ -31,6 +31,7 @@ pub async fn answer<S: IO>(guard: &mut Guard<S>, refusal: Refusal) {
         guard.begin_request(
             Default::default(),
             super::head::Framing::Length(LINGER_BYTES),
+            false,
         );
         let mut discarded = [0; 1024];
         while guard.read(&mut discarded).await? > 0 {}

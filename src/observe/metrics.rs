@@ -30,9 +30,9 @@ pub use cells::{Counter, Counters, Gauge, Gauges, Histogram, Ratio};
 pub use filter::FilterMetrics;
 pub use filter_events::FilterEvents;
 pub use labels::{
-    BackendState, BlockReason, ConnectionState, DenyReason, EjectReason, FilterPhase,
-    HandshakeFailure, KeyType, Label, ProbeResult, Protocol, RejectReason, Resource, RetryReason,
-    ShedReason, SlowPhase, StatusClass, TlsVersion, UpstreamOutcome,
+    BackendState, BlockReason, ConnectionState, DenyReason, EjectReason, EvictedWhile, FilterPhase,
+    HandshakeFailure, Http2Abuse, KeyType, Label, ProbeResult, Protocol, RejectReason, Resource,
+    RetryReason, ShedReason, SlowPhase, StatusClass, TlsVersion, UpstreamOutcome,
 };
 pub use listener::{CertificateExpiry, ListenerMetrics};
 pub use overload::OverloadMetrics;

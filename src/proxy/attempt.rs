@@ -9,13 +9,14 @@ use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
+use super::framing;
 use super::stickiness::{self, Missing};
 
 use crate::background::probe::DRAIN_HEADER;
 use crate::config::model::Timeouts;
 use crate::context::{Attempt, Context, Ended};
-use crate::listener::deadline;
-use crate::observe::metrics::{DenyReason, RetryReason, ShedReason};
+use crate::listener::{Connection, deadline};
+use crate::observe::metrics::{DenyReason, RetryReason, ShedReason, SlowPhase};
 use crate::outcome::{self, Failure, Outcome};
 use crate::pool::{self, Pick, Picked, Refused, backoff};
 use crate::snapshot::PoolHandle;
@@ -191,6 +192,7 @@ pub fn body(
         *body = None;
     }
     ctx.body_seen = session.body_bytes_read() as u64;
+    ctx.body_over |= end_of_stream;
     let limit = ctx.route.as_ref().and_then(|route| route.max_body_bytes);
     if limit.is_some_and(|limit| ctx.body_seen > limit) {
         ctx.failure = Some(outcome::BODY_TOO_LARGE);
@@ -202,6 +204,9 @@ pub fn body(
 
 /// A response head came: evidence for the pool, and maybe a reason to try another backend instead.
 pub fn answered(session: &Session, response: &mut ResponseHeader, ctx: &mut Context) -> Result<()> {
+    if let Err(why) = framing::check(response, ctx.upgrade) {
+        return Err(Error::explain(ErrorType::InvalidHTTPHeader, why).into_up());
+    }
     let status = response.status.as_u16();
     if response.status.is_informational() && status != 101 {
         return Ok(());
@@ -294,11 +299,17 @@ pub fn failed(
     if local {
         ctx.failure = Some(outcome::NO_SOCKET);
     }
+    let stalled = client_stalled(session, ctx, &error);
+    if stalled && let Some(connection) = &ctx.connection {
+        connection.listener.metrics.slow_closed.inc(SlowPhase::Body);
+        outcome = Outcome::Aborted;
+        ctx.failure = Some(outcome::BODY_SLOW);
+    }
     let last_resort = ctx
         .attempt
         .as_ref()
         .is_some_and(|a| !a.picked.backend.state().in_rotation());
-    let of_client = *error.esource() == ErrorSource::Downstream;
+    let of_client = stalled || *error.esource() == ErrorSource::Downstream;
     // A pooled connection that the backend closed as we took it says nothing about the backend's health.
     error.retry.decide_reuse(reused);
     let quick = ctx
@@ -327,6 +338,30 @@ pub fn failed(
         ctx.failure = Some(outcome::refused(Refused::AllDown));
     }
     error
+}
+
+/// The backend was silent because the client was: it waits for the rest of the request. Else a client could have any
+/// backend taken out by sending half a body.
+fn client_stalled(session: &Session, ctx: &Context, error: &Error) -> bool {
+    let silent = *error.esource() == ErrorSource::Upstream
+        && matches!(error.etype(), ErrorType::ReadTimedout)
+        && !ctx.upgrade
+        && !ctx.attempt.as_ref().is_some_and(|a| a.answered);
+    let connection = ctx.connection.as_ref();
+    silent
+        && match session.is_http2() {
+            true => ctx.body_seen > 0 && !ctx.body_over,
+            false => connection.is_some_and(|c| c.awaits_body()),
+        }
+}
+
+/// Why the request has no response of a backend, or no whole one.
+pub fn why_ended(error: &Error, connection: Option<&Connection>) -> Failure {
+    match connection.and_then(Connection::ended_slow) {
+        Some(SlowPhase::Body) => outcome::BODY_SLOW,
+        Some(_) => outcome::RESPONSE_SLOW,
+        None => outcome::of_slow_stream(error).unwrap_or_else(|| outcome::of_request(error)),
+    }
 }
 
 fn reason(outcome: Outcome) -> RetryReason {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
@@ -11,7 +11,7 @@ use tidegate_filters::filter::Response;
 
 use super::{answer, filters, stickiness};
 use crate::background::admin;
-use crate::config::model::{HashKey, Policy};
+use crate::config::model::{Address, HashKey, Policy};
 use crate::context::Context;
 use crate::forwarded::{self, Origin};
 use crate::instance::Instance;
@@ -29,10 +29,19 @@ pub fn identify(instance: &Instance, session: &mut Session, ctx: &mut Context) {
         let origin = Origin::find(connection, headers, &snapshot.config.trusted_proxies);
         ctx.request_id = forwarded::request_id(headers, origin);
         ctx.origin = Some(origin);
+        if session.is_http2() && is_grpc(headers) {
+            connection.mark_conversations();
+        }
         ctx.connection = Some(connection.clone());
     }
     ctx.upgrade = session.is_upgrade_req();
     ctx.snapshot = Some(snapshot);
+}
+
+/// A call may be a stream in both directions, silent for as long as it likes.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// The listener's health path, and the end of the way for a connection that may ask for nothing else.
@@ -237,6 +246,22 @@ fn location(
         query: request.uri.query(),
     };
     redirect::location(redirect, &requested).map_err(|_| outcome::BAD_HOST)
+}
+
+/// HTTP/1.0 may come without Host; what is sent on is HTTP/1.1, which may not (RFC 9112 3.2).
+pub fn name_host(session: &Session, request: &mut RequestHeader, ctx: &Context) -> Result<()> {
+    if session.is_http2() || request.headers.contains_key(header::HOST) {
+        return Ok(());
+    }
+    let host = match (request.uri.authority(), &ctx.attempt) {
+        (Some(authority), _) => authority.as_str().to_owned(),
+        (None, Some(attempt)) => match attempt.picked.backend.address() {
+            Address::Tcp(address) => address.to_string(),
+            Address::Unix(_) => "localhost".to_owned(),
+        },
+        (None, None) => return Ok(()),
+    };
+    request.insert_header(header::HOST, host)
 }
 
 /// Path and headers as the route wants them for the backend.

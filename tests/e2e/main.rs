@@ -4,15 +4,19 @@
 
 mod backend;
 mod client;
+mod frames;
 mod harness;
 mod pki;
 mod setup;
+mod strict;
 
 mod bad_input;
+mod caps;
 mod client_auth;
 mod doctor;
 mod early_data;
 mod filters;
+mod floods;
 mod health;
 mod keys;
 mod listening;
@@ -22,6 +26,8 @@ mod proxying;
 mod reload;
 mod resilience;
 mod routing;
+mod slow;
+mod smuggling;
 mod sticky;
 mod stopping;
 mod tickets;

@@ -1,5 +1,7 @@
 //! Listeners: names and addresses that clash, PROXY trust, certificate files, limits that depend on each other.
 
+use ipnet::IpNet;
+
 use super::{Checker, Taken};
 use crate::config::model::{self, Address};
 use crate::config::path::Path;
@@ -11,6 +13,7 @@ impl Checker<'_> {
         listeners: Vec<raw::Listener>,
         admin: Option<&Address>,
         cluster: &model::Cluster,
+        proxies: &[IpNet],
     ) -> Vec<model::Listener> {
         let path = Path::ROOT.key("listeners");
         let (mut names, mut addresses) = (Taken::default(), Taken::default());
@@ -30,7 +33,7 @@ impl Checker<'_> {
             {
                 self.error(&listen, message);
             }
-            checked.push(self.listener(listener, cluster, &path));
+            checked.push(self.listener(listener, cluster, proxies, &path));
         }
         checked
     }
@@ -39,14 +42,21 @@ impl Checker<'_> {
         &mut self,
         raw: raw::Listener,
         cluster: &model::Cluster,
+        proxies: &[IpNet],
         path: &Path<'_>,
     ) -> model::Listener {
+        let in_front = raw
+            .trusted
+            .iter()
+            .map(|n| n.0)
+            .chain(proxies.iter().copied());
+        let in_front = in_front.collect();
         model::Listener {
             proxy_protocol: self.proxy_protocol(&raw, path),
             tls: raw
                 .tls
                 .map(|tls| self.listener_tls(tls, cluster, &path.key("tls"))),
-            limits: self.listener_limits(raw.limits, &path.key("limits")),
+            limits: self.listener_limits(raw.limits, in_front, &path.key("limits")),
             filters: self.listener_filters(raw.filters, &path.key("filters")),
             name: raw.name.0,
             address: raw.listen.0,
@@ -83,8 +93,37 @@ impl Checker<'_> {
     fn listener_limits(
         &mut self,
         raw: raw::ListenerLimits,
+        in_front: Vec<IpNet>,
         path: &Path<'_>,
     ) -> model::ListenerLimits {
+        self.head_limits(&raw, path);
+        let grace = raw.min_rate_grace.0;
+        let pace = |idle, min_rate| model::PaceLimits {
+            idle,
+            min_rate,
+            grace,
+        };
+        let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+        model::ListenerLimits {
+            proxy_header_timeout: raw.proxy_header_timeout.0,
+            tls_handshake_timeout: raw.tls_handshake_timeout.0,
+            header_timeout: raw.header_timeout.0,
+            idle_timeout: raw.idle_timeout.0,
+            request_body: pace(raw.request_body_idle_timeout.0, raw.request_body_min_rate.0),
+            response: pace(raw.response_idle_timeout.0, raw.response_min_rate.0),
+            max_header_bytes: bytes(raw.max_header_bytes.0),
+            max_headers: raw.max_headers as usize,
+            max_uri_bytes: bytes(raw.max_uri_bytes.0),
+            max_queued_handshakes: raw.max_queued_handshakes as usize,
+            max_connections: raw.max_connections as usize,
+            max_unfinished: raw.max_unfinished as usize,
+            per_address: per_address(&raw, in_front),
+            max_requests_per_connection: raw.max_requests_per_connection,
+            max_concurrent_streams: raw.max_concurrent_streams,
+        }
+    }
+
+    fn head_limits(&mut self, raw: &raw::ListenerLimits, path: &Path<'_>) {
         let (header, uri) = (raw.max_header_bytes.0, raw.max_uri_bytes.0);
         if !(1024..=1024 * 1024).contains(&header) {
             self.error(
@@ -101,19 +140,17 @@ impl Checker<'_> {
             );
             self.error(&path.key("max_uri_bytes"), message);
         }
-        model::ListenerLimits {
-            proxy_header_timeout: raw.proxy_header_timeout.0,
-            tls_handshake_timeout: raw.tls_handshake_timeout.0,
-            header_timeout: raw.header_timeout.0,
-            idle_timeout: raw.idle_timeout.0,
-            max_header_bytes: usize::try_from(header).unwrap_or(usize::MAX),
-            max_headers: raw.max_headers as usize,
-            max_uri_bytes: usize::try_from(uri).unwrap_or(usize::MAX),
-            max_queued_handshakes: raw.max_queued_handshakes as usize,
-            max_connections: raw.max_connections as usize,
-            max_requests_per_connection: raw.max_requests_per_connection,
-            max_concurrent_streams: raw.max_concurrent_streams,
-        }
+    }
+}
+
+fn per_address(raw: &raw::ListenerLimits, in_front: Vec<IpNet>) -> model::AddressLimits {
+    let cap = |value: u32| Some(value).filter(|&value| value > 0);
+    let shared = raw.shared_addresses.iter().map(|n| n.0);
+    model::AddressLimits {
+        connections: cap(raw.max_connections_per_address),
+        new: cap(raw.max_new_per_address),
+        unfinished: cap(raw.max_unfinished_per_address),
+        except: shared.chain(in_front).collect(),
     }
 }
 

@@ -41,7 +41,7 @@ impl Checker<'_> {
         self.admin(admin.as_ref());
         let trusted_proxies = self.networks(&raw.trusted_proxies, &root.key("trusted_proxies"));
         let cluster = self.cluster(raw.cluster);
-        let listeners = self.listeners(raw.listeners, admin.as_ref(), &cluster);
+        let listeners = self.listeners(raw.listeners, admin.as_ref(), &cluster, &trusted_proxies);
         let listener_names: BTreeSet<String> = listeners.iter().map(|l| l.name.clone()).collect();
         let pool_names: BTreeSet<String> = raw.pools.keys().cloned().collect();
         let routes = self.routes(raw.routes, &listener_names, &pool_names);

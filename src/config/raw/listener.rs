@@ -154,6 +154,21 @@ pub struct ListenerLimits {
     /// How long a connection may wait for its next request. Shorter than an L4 balancer in front keeps a connection that
     /// is idle, longer than an L7 one does.
     pub idle_timeout: Timeout,
+    /// The longest silence within a request body. Only time in which it is the client's turn counts, not time in which
+    /// the backend takes nothing.
+    pub request_body_idle_timeout: Timeout,
+    /// Bytes a second that a client must send of its request body, on average and after `min_rate_grace`; 0 is no limit.
+    /// Time that it earns by being faster is kept up to `request_body_idle_timeout`. Over HTTP/2 the stream is reset, and
+    /// once the response has begun, or on a connection that carries gRPC, bodies may take any time: it is a conversation.
+    pub request_body_min_rate: Size,
+    /// The longest time in which a client takes nothing of a response that waits for it. A backend that is silent does
+    /// not count, nor do connections that were upgraded, such as WebSockets.
+    pub response_idle_timeout: Timeout,
+    /// Bytes a second that a client must take while a response waits for it, as with `request_body_min_rate`.
+    pub response_min_rate: Size,
+    /// How long both rates are not looked at. A client that does nothing at all is cut after this, or after the idle
+    /// timeout if that is shorter.
+    pub min_rate_grace: Timeout,
     /// Request line and header fields together, 1KiB to 1MiB; more is answered with 431.
     pub max_header_bytes: Size,
     /// Header fields of a request; more are answered with 431.
@@ -165,9 +180,29 @@ pub struct ListenerLimits {
     /// half as many as `threads`, at a lower priority, so that a flood of them delays neither requests nor resumptions.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_queued_handshakes: u32,
-    /// Connections open at once; further ones are closed at once.
+    /// Connections open at once. From nine tenths on, each new one closes the one that is idle for longest; at the limit,
+    /// the one that keeps us waiting for longest, but none that waits for a backend. If there is none, the new one is
+    /// closed.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub max_connections: u32,
+    /// Connections that have not brought a whole request head yet, TLS handshakes and PROXY headers included. A further
+    /// one closes the one that takes longest, if that is over a second.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub max_unfinished: u32,
+    /// Connections of one client address (IPv6: of one /64) open at once; 0 is no limit. The address is the one of the
+    /// PROXY header where there is one. Many clients share an address behind NAT: the default leaves room for them.
+    #[schemars(range(max = 10_000_000))]
+    pub max_connections_per_address: u32,
+    /// New connections of one client address a second, with bursts of twice as many; 0 is no limit.
+    #[schemars(range(max = 1_000_000))]
+    pub max_new_per_address: u32,
+    /// Connections of one client address that have not brought a whole request head yet; 0 is no limit.
+    #[schemars(range(max = 10_000_000))]
+    pub max_unfinished_per_address: u32,
+    /// Networks that the limits per address don't hold for, as an address there stands for many clients: a balancer of
+    /// layer 4 that sends no PROXY header, cluster nodes that translate addresses. The listener's `trusted` and the global
+    /// `trusted_proxies` are always among them.
+    pub shared_addresses: Vec<Cidr>,
     /// Requests on one HTTP/1 connection before it is closed, so that clients spread anew over instances.
     #[schemars(range(min = 1))]
     pub max_requests_per_connection: u32,
@@ -183,11 +218,21 @@ impl Default for ListenerLimits {
             tls_handshake_timeout: timeout(5_000),
             header_timeout: timeout(10_000),
             idle_timeout: timeout(60_000),
+            request_body_idle_timeout: timeout(30_000),
+            request_body_min_rate: Size(1024),
+            response_idle_timeout: timeout(60_000),
+            response_min_rate: Size(1024),
+            min_rate_grace: timeout(10_000),
             max_header_bytes: Size(32 * 1024),
             max_headers: 100,
             max_uri_bytes: Size(8 * 1024),
             max_queued_handshakes: 1024,
             max_connections: 100_000,
+            max_unfinished: 20_000,
+            max_connections_per_address: 2_048,
+            max_new_per_address: 1_000,
+            max_unfinished_per_address: 256,
+            shared_addresses: Vec::new(),
             max_requests_per_connection: 100_000,
             max_concurrent_streams: 100,
         }

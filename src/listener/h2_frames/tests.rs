@@ -25,7 +25,10 @@ fn phases_follow_the_bytes() {
     };
     assert_eq!(after(b""), Phase::Preface);
     assert_eq!(after(&PREFACE[..23]), Phase::Preface);
-    assert_eq!(after(&PREFACE[23..]), Phase::BetweenFrames);
+    assert_eq!(after(&PREFACE[23..]), Phase::Preface);
+    let settings = frame(4, 0, &[]);
+    assert_eq!(after(&settings[..8]), Phase::Preface);
+    assert_eq!(after(&settings[8..]), Phase::BetweenFrames);
     assert_eq!(after(&[0, 0]), Phase::PartialFrame { kind: None });
     assert_eq!(
         after(&[2, 1, 4, 0, 0, 0, 1]),

@@ -47,7 +47,10 @@ labels! {
     /// Why a connection was closed before its first request.
     RejectReason {
         MaxConnections = "max_connections",
-        MaxPerAddress = "max_connections_per_ip",
+        MaxPerAddress = "max_connections_per_address",
+        MaxNewPerAddress = "max_new_per_address",
+        MaxUnfinished = "max_unfinished",
+        MaxUnfinishedPerAddress = "max_unfinished_per_address",
         AcceptError = "accept_error",
         ProxyMissing = "proxy_missing",
         ProxyUntrusted = "proxy_untrusted",
@@ -55,7 +58,26 @@ labels! {
         ProxyTimeout = "proxy_timeout",
         ProxyClosed = "proxy_closed",
         Filter = "filter",
-        Http2Flood = "http2_flood",
+    }
+    /// Why an HTTP/2 connection was ended with GOAWAY: more frames of a kind than a client has use for, or none at all.
+    Http2Abuse {
+        RstStream = "rst_stream",
+        Settings = "settings",
+        Ping = "ping",
+        EmptyData = "empty_data",
+        Priority = "priority",
+        WindowUpdate = "window_update",
+        Continuation = "continuation",
+        Unknown = "unknown",
+        BadPreface = "bad_preface",
+        Calm = "enhance_your_calm",
+        Error = "protocol_error",
+    }
+    /// Which connections were closed so that a new one gets in.
+    EvictedWhile {
+        Idle = "idle",
+        Unfinished = "unfinished",
+        Slow = "slow",
     }
     /// Where a client was too slow.
     SlowPhase {
@@ -65,6 +87,7 @@ labels! {
         Header = "header",
         Body = "body",
         Response = "response",
+        Idle = "idle",
     }
     /// As negotiated; `Unknown` where the handshake didn't come that far.
     TlsVersion {

@@ -8,7 +8,8 @@ use crate::listener::Refusal;
 use super::cells::{Counter, Counters, Gauges};
 use super::families::Families;
 use super::labels::{
-    ConnectionState, HandshakeFailure, KeyType, Label, RejectReason, SlowPhase, TlsVersion,
+    ConnectionState, EvictedWhile, HandshakeFailure, Http2Abuse, KeyType, Label, RejectReason,
+    SlowPhase, TlsVersion,
 };
 
 /// Counters of one listener.
@@ -25,6 +26,10 @@ pub struct ListenerMetrics {
     pub refused: Counters<Refusal>,
     /// Connections and requests cut because the client was too slow.
     pub slow_closed: Counters<SlowPhase>,
+    /// HTTP/2 connections ended with GOAWAY for what the client sent.
+    pub http2_abuse: Counters<Http2Abuse>,
+    /// Connections closed so that a new one gets in.
+    pub evicted: Counters<EvictedWhile>,
     /// By version, then by resumed (1) and early data (2), then by key.
     handshakes: [[Counters<KeyType>; 4]; TlsVersion::NAMES.len()],
     /// Handshakes that came to nothing.
@@ -52,6 +57,8 @@ impl ListenerMetrics {
             rejected: Counters::default(),
             refused: Counters::default(),
             slow_closed: Counters::default(),
+            http2_abuse: Counters::default(),
+            evicted: Counters::default(),
             handshakes: array::from_fn(|_| array::from_fn(|_| Counters::default())),
             handshake_failures: Counters::default(),
             certificates: Mutex::default(),
@@ -119,6 +126,22 @@ impl ListenerMetrics {
             &labels,
             "phase",
             &self.slow_closed,
+        );
+        let help = "HTTP/2 connections ended with GOAWAY for what the client sent.";
+        out.counters(
+            "tidegate_http2_abuse_total",
+            help,
+            &labels,
+            "reason",
+            &self.http2_abuse,
+        );
+        let help = "Connections closed so that a new one gets in.";
+        out.counters(
+            "tidegate_connections_evicted_total",
+            help,
+            &labels,
+            "while",
+            &self.evicted,
         );
         self.collect_tls(out);
     }

@@ -1,0 +1,1 @@
+"""What `loadtest/attack` runs; see there."""
