@@ -10,7 +10,7 @@ CHECKS = False
 def command(job):
     f = job.folder
     listen = f"listen 127.0.0.1:{job.port}"
-    tls = f"ssl_certificate {job.cert}; ssl_certificate_key {job.key}; ssl_session_tickets on;" if job.tls else ""
+    tls = f"ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {job.cert}; ssl_certificate_key {job.key}; ssl_session_tickets on;" if job.tls else ""
     tls += "ssl_early_data on;" if job.early else ""
     config = f"""
 daemon off; pid {f}/pid; error_log {f}/error.log; worker_processes 1; worker_rlimit_nofile 20000;

@@ -226,6 +226,24 @@ pools:
     assert_eq!(get(address, "/").await.status, 200);
     assert_eq!(tidegate.reload(&config("")).await["result"], "taken");
     assert_eq!(get(address, "/").await.status, 502, "none is shown");
+    let with = ", cert: bob.crt, key: bob.key";
+    let other = config(with).replace("server_name: a.example", "server_name: b.example");
+    assert_eq!(tidegate.reload(&other).await["result"], "taken");
+    assert_eq!(
+        get(address, "/").await.status,
+        502,
+        "not the backend's name"
+    );
+    let unchecked = other.replace(with, &format!("{with}, verify: false"));
+    assert_eq!(tidegate.reload(&unchecked).await["result"], "taken");
+    assert_eq!(get(address, "/").await.status, 200, "as told");
+    let unknown = config(with).replace("ca: ca.pem, ", "");
+    assert_eq!(tidegate.reload(&unknown).await["result"], "taken");
+    assert_eq!(
+        get(address, "/").await.status,
+        502,
+        "not a CA of the system"
+    );
     let refused = tidegate
         .reload(&config(", cert: bob.crt, key: anna.key"))
         .await;

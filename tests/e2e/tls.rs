@@ -421,3 +421,39 @@ async fn full_handshakes_wait_in_a_bounded_queue() {
     let refused = tidegate.metric(overloaded).await;
     assert!(refused >= 1.0, "{done} of 100 were done, none refused");
 }
+
+#[tokio::test]
+async fn curl_is_served_and_checks_what_it_gets() {
+    let (dir, ca) = folder();
+    issue(&ca, dir.path());
+    let tidegate = Tidegate::start_in(dir, &config(THREE)).await;
+    let port = tidegate.address("public").port();
+    let ca_file = tidegate.dir.path().join("ca.pem");
+    for (host, version, said) in [
+        ("a.example", "--http1.1", "1.1 200"),
+        ("a.example", "--http2", "2 200"),
+        ("x.b.example", "--tlsv1.3", "2 200"),
+        // The default certificate, which is not its name.
+        ("c.example", "--http2", "0 000"),
+    ] {
+        let output = tokio::process::Command::new("curl")
+            .args([
+                "-sS",
+                "-o",
+                "/dev/null",
+                "-w",
+                "%{http_version} %{http_code}",
+            ])
+            .args([version, "--cacert", ca_file.to_str().unwrap()])
+            .args(["--resolve", &format!("{host}:{port}:127.0.0.1")])
+            .arg(format!("https://{host}:{port}/"))
+            .output()
+            .await
+            .unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            said,
+            "{host} {version}"
+        );
+    }
+}

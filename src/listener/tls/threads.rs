@@ -1,13 +1,16 @@
 //! Threads for full handshakes, which cost hundreds of times what a request does. They run at a lower priority than the
 //! workers, so that a flood of handshakes is slow by itself and delays nobody who is connected or resumes.
+//!
+//! Only the costly step is done there, from the ClientHello to the server's first flight. Waiting for the client's answer
+//! is the worker's, so that slow clients occupy no thread.
 
+use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use pingora_core::protocols::tls::SslStream;
-use tokio::runtime::{Builder, Runtime};
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 
 use super::failure::HandshakeError;
 use crate::listener::socket::Socket;
@@ -15,85 +18,137 @@ use crate::listener::socket::Socket;
 /// Under contention a third of a worker's share (nice 5).
 const NICE: i32 = 5;
 
-/// A runtime for nothing but handshakes.
+type Stream = SslStream<Socket>;
+
+/// A handshake that waits for its costly step, and who waits for that.
+struct Step {
+    stream: Stream,
+    done: oneshot::Sender<Result<Stream, HandshakeError>>,
+}
+
+/// The queue, and the threads that empty it.
 pub struct HandshakeThreads {
-    runtime: Option<Runtime>,
-    /// Handshakes that no thread has begun with.
-    queued: Arc<AtomicUsize>,
+    queue: Arc<Queue<Step>>,
 }
 
 impl HandshakeThreads {
     /// Half as many as there are workers, at least one.
     pub fn start(workers: usize) -> io::Result<HandshakeThreads> {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads((workers / 2).max(1))
-            .thread_name("handshakes")
-            .on_thread_start(|| {
-                // Of this thread alone; where it may not be changed, handshakes compete as equals.
-                let _ = rustix::process::setpriority_process(None, NICE);
-            })
-            .enable_io()
-            .build()?;
-        Ok(HandshakeThreads {
-            runtime: Some(runtime),
-            queued: Arc::default(),
-        })
+        let threads = HandshakeThreads {
+            queue: Arc::new(Queue::default()),
+        };
+        for _ in 0..(workers / 2).max(1) {
+            let queue = threads.queue.clone();
+            std::thread::Builder::new()
+                .name("handshakes".into())
+                .spawn(move || {
+                    // Of this thread alone; where it may not be changed, handshakes compete as equals.
+                    let _ = rustix::process::setpriority_process(None, NICE);
+                    while let Some(step) = queue.next() {
+                        run(step);
+                    }
+                })?;
+        }
+        Ok(threads)
     }
 
-    /// Goes on with a handshake that `accept` was broken off from. At most `limit` wait; dropping the future ends it.
-    pub async fn accept(
-        &self,
-        mut stream: SslStream<Socket>,
-        limit: usize,
-    ) -> Result<SslStream<Socket>, HandshakeError> {
-        let place = Place::take(&self.queued, limit).ok_or(HandshakeError::Overloaded)?;
-        let runtime = self.runtime.as_ref().ok_or(HandshakeError::Overloaded)?;
-        let mut task = Ends(runtime.spawn(async move {
-            drop(place);
-            stream.accept().await?;
-            Ok(stream)
-        }));
-        match (&mut task.0).await {
-            Ok(accepted) => accepted,
-            Err(_) => Err(HandshakeError::Overloaded),
+    /// Goes on with a handshake that `accept` was broken off from, to its end. At most `limit` wait for a thread.
+    pub async fn accept(&self, stream: Stream, limit: usize) -> Result<Stream, HandshakeError> {
+        let (done, stepped) = oneshot::channel();
+        if !self.queue.push(Step { stream, done }, limit) {
+            return Err(HandshakeError::Overloaded);
         }
+        let mut stream = stepped.await.map_err(|_| HandshakeError::Overloaded)??;
+        // Done at once, if the step was the last.
+        stream.accept().await?;
+        Ok(stream)
     }
 }
 
 impl Drop for HandshakeThreads {
     fn drop(&mut self) {
-        // Waiting for its threads is not allowed on a worker.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+        self.queue.close();
+    }
+}
+
+/// One poll: everything up to where the client has to answer. Whoever waits polls again, and is woken then.
+fn run(step: Step) {
+    let Step { mut stream, done } = step;
+    if done.is_closed() {
+        // Its deadline is over.
+        return;
+    }
+    let polled = {
+        let mut accepting = std::pin::pin!(stream.accept());
+        accepting
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+    };
+    let stepped = match polled {
+        Poll::Ready(Err(error)) => Err(error.into()),
+        Poll::Ready(Ok(())) | Poll::Pending => Ok(stream),
+    };
+    let _ = done.send(stepped);
+}
+
+/// First in, first out; bounded by who pushes.
+struct Queue<T> {
+    waiting: Mutex<Waiting<T>>,
+    more: Condvar,
+}
+
+struct Waiting<T> {
+    steps: VecDeque<T>,
+    closed: bool,
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Queue<T> {
+        let waiting = Waiting {
+            steps: VecDeque::new(),
+            closed: false,
+        };
+        Queue {
+            waiting: Mutex::new(waiting),
+            more: Condvar::new(),
         }
     }
 }
 
-/// A place in the queue, given back when dropped.
-struct Place(Arc<AtomicUsize>);
-
-impl Place {
-    fn take(queued: &Arc<AtomicUsize>, limit: usize) -> Option<Place> {
-        if queued.fetch_add(1, Ordering::Relaxed) >= limit {
-            queued.fetch_sub(1, Ordering::Relaxed);
-            return None;
+impl<T> Queue<T> {
+    /// `false`: `limit` are waiting already.
+    fn push(&self, step: T, limit: usize) -> bool {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.steps.len() >= limit {
+            return false;
         }
-        Some(Place(queued.clone()))
+        waiting.steps.push_back(step);
+        drop(waiting);
+        self.more.notify_one();
+        true
     }
-}
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+    /// Waits for one; `None` once the queue is closed.
+    fn next(&self) -> Option<T> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if waiting.closed {
+                return None;
+            }
+            if let Some(step) = waiting.steps.pop_front() {
+                return Some(step);
+            }
+            waiting = self
+                .more
+                .wait(waiting)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
     }
-}
 
-/// A task that ends with who waits for it.
-struct Ends<T>(JoinHandle<T>);
-
-impl<T> Drop for Ends<T> {
-    fn drop(&mut self) {
-        self.0.abort();
+    fn close(&self) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.closed = true;
+        self.more.notify_all();
     }
 }
 
@@ -102,13 +157,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_bounded_and_come_back() {
-        let queued = Arc::default();
-        let first = Place::take(&queued, 1);
-        assert!(first.is_some());
-        assert!(Place::take(&queued, 1).is_none());
-        drop(first);
-        assert!(Place::take(&queued, 1).is_some());
-        assert_eq!(queued.load(Ordering::Relaxed), 0);
+    fn the_queue_is_bounded_in_order_and_ends() {
+        let queue = Queue::default();
+        assert!(queue.push(1, 2) && queue.push(2, 2));
+        assert!(!queue.push(3, 2));
+        assert_eq!(queue.next(), Some(1));
+        assert!(queue.push(4, 2));
+        assert_eq!((queue.next(), queue.next()), (Some(2), Some(4)));
+        let waits = std::thread::scope(|scope| {
+            let waits = scope.spawn(|| queue.next());
+            queue.close();
+            waits.join().unwrap()
+        });
+        assert_eq!(waits, None);
     }
 }
