@@ -1,7 +1,6 @@
 """Memory of idle connections: the slope between two numbers of them, in a fresh process; and what is left after a burst."""
 
 import socket
-import ssl
 import subprocess
 import sys
 import time
@@ -48,9 +47,7 @@ def measure(process, port, tls, module_path):
 def main():
     """Holds as many connections as the lines of standard input say. Each has had one response."""
     port, tls = int(sys.argv[1]), sys.argv[2] == "tls"
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    held = []
+    context, held = load.trusting(), []
     for line in sys.stdin:
         while len(held) < int(line):
             stream = socket.create_connection(("127.0.0.1", port), 20)

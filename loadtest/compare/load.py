@@ -1,6 +1,7 @@
 """Load, each kind by the tool that makes it best: wrk, h2load, and a client of our own for TLS handshakes."""
 
 import csv
+import http.client
 import re
 import socket
 import ssl
@@ -21,6 +22,33 @@ class Failed(Exception):
 
 def result(requests, seconds, p50, p99):
     return {"requests": requests, "rate": requests / seconds, "p50_us": p50, "p99_us": p99}
+
+
+def trusting():
+    """TLS to a server whose certificate nobody signed."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def serves(port, tls, patience=30):
+    """Some listen before they know where requests go."""
+    until = time.monotonic() + patience
+    while time.monotonic() < until:
+        if tls:
+            made = http.client.HTTPSConnection("127.0.0.1", port, timeout=5, context=trusting())
+        else:
+            made = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        try:
+            made.request("GET", "/1024")
+            if len(made.getresponse().read()) == 1024:
+                return True
+        except (OSError, http.client.HTTPException):
+            pass
+        finally:
+            made.close()
+        time.sleep(0.1)
+    return False
 
 
 def on_load_core(command):
@@ -69,8 +97,7 @@ def handshakes(port, seconds, resume, threads=8):
     """A connection with a TLS handshake for each request: full ones, or resumed on each but the first of a thread.
 
     Not by wrk: it resumes sessions on its own account, where a server lets it."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context = trusting()
     until, times, wrong = time.monotonic() + seconds, [], []
 
     def visit(session):

@@ -29,7 +29,11 @@ class Bench:
         folder.chmod(0o755)
         made = Job(port=free_port(), origins=self.origin.addresses(origins), folder=folder, **job)
         command, env = peer.command(made)
-        return Process(command, core, folder / "output", env).wait_for(made.port), made.port
+        process = Process(command, core, folder / "output", env).wait_for(made.port)
+        if not load.serves(made.port, made.tls):
+            process.end()
+            sys.exit(f"{peer.NAME} listens but does not serve; see what it said:\n{open(process.errors).read()[-2000:]}")
+        return process, made.port
 
     def rounds_of(self, name, running, drive):
         """{shown name: [figures of each round]}; the order turns with each round."""
