@@ -7,8 +7,10 @@ use std::time::Instant;
 
 pub use self::sticky::sticky;
 
+use crate::config::model::ListenerLimits;
 use crate::listener::chunked::ChunkScanner;
-use crate::listener::h2_frames::{FloodBudget, FrameScanner, Verdict};
+use crate::listener::h2_frames::{FloodBudget, FrameScanner, Framer, Verdict};
+use crate::listener::h2_streams::Streams;
 use crate::listener::head::{HeadLimits, HeadScanner, Progress};
 use crate::listener::proxy_protocol::{Parsed, parse};
 use crate::route::{host_name, path};
@@ -79,6 +81,22 @@ pub fn h2_frames(data: &[u8]) {
     if verdict == Verdict::Ok {
         assert_eq!(whole.phase(), split.phase());
     }
+    turns(data);
+}
+
+/// The same bytes, as what the client sent and as what we did: streams stay bounded, whatever they say.
+fn turns(data: &[u8]) {
+    let limits = ListenerLimits::default();
+    let mut streams = Streams::new(limits.max_concurrent_streams);
+    let (mut framer, mut rest) = (Framer::default(), data);
+    while let Some(event) = framer.next(&mut rest) {
+        streams.client(&event, &limits.request_body, &limits.response);
+        streams.server(&event);
+        assert!(streams.len() <= 2 * limits.max_concurrent_streams as usize);
+    }
+    let body = Some(&limits.request_body);
+    let slow = streams.slow(limits.response.idle, body, &limits.response);
+    assert!(slow.len() <= 2 * limits.max_concurrent_streams as usize);
 }
 
 /// The path of a request, and its authority.

@@ -46,8 +46,9 @@ pub struct FrameWatch {
     /// Runs out when a preface, a header block or a short frame takes too long.
     deadline: Pin<Box<Sleep>>,
     armed: bool,
-    /// The next look at the streams, and when the last was.
+    /// The next look at the streams, if it is armed, and when the last was.
     look: Pin<Box<Sleep>>,
+    look_armed: bool,
     looked: Option<Instant>,
     /// Frames of ours for the client, and for h2 as if the client had sent them.
     to_client: BytesMut,
@@ -66,6 +67,7 @@ impl FrameWatch {
             begun: false,
             armed: true,
             look: Box::pin(tokio::time::sleep(NEVER)),
+            look_armed: false,
             looked: None,
             to_client: BytesMut::new(),
             to_h2: BytesMut::new(),
@@ -157,9 +159,10 @@ impl FrameWatch {
             if let Err(ended) = self.look_at_streams(Instant::now()) {
                 return Poll::Ready(ended);
             }
-            if self.look.as_mut().poll(cx).is_pending() {
+            if !self.look_armed || self.look.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
+            self.look_armed = false;
         }
     }
 
@@ -177,21 +180,22 @@ impl FrameWatch {
         let every = tick(&limits.request_body).min(tick(&limits.response));
         if self.streams.is_empty() {
             self.looked = None;
-            self.look.as_mut().reset((now + NEVER).into());
             return Ok(());
         }
-        let waited = match self.looked {
-            Some(last) => now - last,
-            None => Duration::ZERO,
-        };
-        if self.looked.is_some() && waited < every {
-            return Ok(());
+        let mut looked = *self.looked.get_or_insert(now);
+        let waited = now - looked;
+        if waited >= every {
+            looked = now;
+            self.looked = Some(now);
+            let body = Some(&limits.request_body).filter(|_| !self.connection.has_conversations());
+            for (stream, phase) in self.streams.slow(waited, body, &limits.response) {
+                self.reset(stream, phase)?;
+            }
         }
-        self.looked = Some(now);
-        self.look.as_mut().reset((now + every).into());
-        let body = Some(&limits.request_body).filter(|_| !self.connection.has_conversations());
-        for (stream, phase) in self.streams.slow(waited, body, &limits.response) {
-            self.reset(stream, phase)?;
+        // At most once a tick, however many streams come and go.
+        if !self.look_armed {
+            self.look.as_mut().reset((looked + every).into());
+            self.look_armed = true;
         }
         Ok(())
     }

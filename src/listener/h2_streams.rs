@@ -100,6 +100,11 @@ impl Streams {
         self.last
     }
 
+    /// How many are followed.
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
     /// No stream is followed: there is nothing to look at.
     pub fn is_empty(&self) -> bool {
         self.open.is_empty()

@@ -16,7 +16,7 @@ mod gate;
 mod goodbye;
 mod guard;
 pub(crate) mod h2_frames;
-mod h2_streams;
+pub(crate) mod h2_streams;
 pub(crate) mod head;
 mod http1;
 mod http2;

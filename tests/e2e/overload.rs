@@ -20,7 +20,7 @@ threads: 1
 admin: {{ listen: "127.0.0.1:0" }}
 overload: {{ descriptors: {steps}, hold: 300ms }}
 listeners:
-  - {{ name: public, listen: "127.0.0.1:0", limits: {{ header_timeout: 5m }} }}
+  - {{ name: public, listen: "127.0.0.1:0", limits: {{ header_timeout: 5m, max_unfinished_per_address: 0 }} }}
 routes:
   - {{ match: {{ query: {{ kind: batch }} }}, pool: web, criticality: sheddable }}
   - {{ match: {{ path_prefix: / }}, pool: web }}
