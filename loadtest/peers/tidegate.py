@@ -16,6 +16,8 @@ def command(job):
 
 def config(job):
     listener = {"name": "public", "listen": f"127.0.0.1:{job.port}", "limits": {"idle_timeout": f"{KEEP}s"}}
+    # All load comes from one address.
+    listener["limits"]["shared_addresses"] = ["127.0.0.0/8"]
     if job.tls:
         listener["tls"] = {"certificates": [{"cert": str(job.cert), "key": str(job.key)}]}
         if job.early:

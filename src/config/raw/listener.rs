@@ -177,7 +177,8 @@ pub struct ListenerLimits {
     /// The request target, 64 bytes up to `max_header_bytes`; more is answered with 414.
     pub max_uri_bytes: Size,
     /// Full TLS handshakes that may wait for a thread; further ones are closed. Full handshakes have threads of their own,
-    /// half as many as `threads`, at a lower priority, so that a flood of them delays neither requests nor resumptions.
+    /// half as many as `threads`, at a lower priority, so that a flood of them delays neither requests nor resumptions; not
+    /// where the process has a single core, which leaves nothing to part.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_queued_handshakes: u32,
     /// Connections open at once. From nine tenths on, each new one closes the one that is idle for longest; at the limit,

@@ -2,7 +2,8 @@
 //! workers, so that a flood of handshakes is slow by itself and delays nobody who is connected or resumes.
 //!
 //! Only the costly step is done there, from the ClientHello to the server's first flight. Waiting for the client's answer
-//! is the worker's, so that slow clients occupy no thread.
+//! is the worker's, so that slow clients occupy no thread. Where the process has a single core, there are none: handing
+//! over would cost and part nothing.
 
 use std::collections::VecDeque;
 use std::io;
@@ -29,15 +30,18 @@ struct Step {
 /// The queue, and the threads that empty it.
 pub struct HandshakeThreads {
     queue: Arc<Queue<Step>>,
+    threads: usize,
 }
 
 impl HandshakeThreads {
-    /// Half as many as there are workers, at least one.
+    /// Half as many as there are workers, at least one; none where there is only one core.
     pub fn start(workers: usize) -> io::Result<HandshakeThreads> {
+        let single = std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
         let threads = HandshakeThreads {
             queue: Arc::new(Queue::default()),
+            threads: if single { 0 } else { (workers / 2).max(1) },
         };
-        for _ in 0..(workers / 2).max(1) {
+        for _ in 0..threads.threads {
             let queue = threads.queue.clone();
             std::thread::Builder::new()
                 .name("handshakes".into())
@@ -53,7 +57,11 @@ impl HandshakeThreads {
     }
 
     /// Goes on with a handshake that `accept` was broken off from, to its end. At most `limit` wait for a thread.
-    pub async fn accept(&self, stream: Stream, limit: usize) -> Result<Stream, HandshakeError> {
+    pub async fn accept(&self, mut stream: Stream, limit: usize) -> Result<Stream, HandshakeError> {
+        if self.threads == 0 {
+            stream.accept().await?;
+            return Ok(stream);
+        }
         let (done, stepped) = oneshot::channel();
         if !self.queue.push(Step { stream, done }, limit) {
             return Err(HandshakeError::Overloaded);
