@@ -81,10 +81,11 @@ class Server:
         return "nginx", "-c", conf
 
     def haproxy(self, origin):
+        # It wants two descriptors for each of maxconn at start, of which there are 20,000.
         text = f"""
 global
     nbthread 1
-    maxconn 18000
+    maxconn 9900
 defaults
     mode http
     timeout connect 5s

@@ -27,14 +27,19 @@ class Slow(asyncio.Protocol):
 class Attack:
     def __init__(self, ports, seconds):
         self.ports, self.end = ports, time.monotonic() + seconds
-        self.open, self.lived, self.refused, self.at_once = set(), {kind: [] for kind in FIRST}, 0, 0
+        self.open, self.lived, self.refused = set(), {kind: [] for kind in FIRST}, 0
 
     def closed(self, slow):
         lived = time.monotonic() - slow.began
         self.open.discard(slow)
         self.lived[slow.kind].append(lived)
         if time.monotonic() < self.end:
-            asyncio.ensure_future(self.connect(slow.kind, len(self.lived[slow.kind])))
+            asyncio.ensure_future(self.again(slow.kind, len(self.lived[slow.kind])))
+
+    async def again(self, kind, n):
+        # A server that refuses a kind at once is not flooded with it.
+        await asyncio.sleep(1)
+        await self.connect(kind, n)
 
     async def connect(self, kind, n):
         source = f"127.0.{1 + n // 250 % 250}.{1 + n % 250}"
