@@ -25,17 +25,20 @@ impl Gate {
 
     /// Returns when the next connection may be accepted.
     pub async fn open(&self) {
-        match self {
-            Gate::Bounded(overload) => overload.accepting().await,
-            Gate::Always(reserve) => reserve.refill(),
+        if let Gate::Bounded(overload) = self {
+            overload.accepting().await;
         }
     }
 
-    /// Whether accepting has to pause after this connection.
-    pub fn is_last(&self, kernel: &Kernel) -> bool {
+    /// Told of each connection that was accepted; whether accepting has to pause after it.
+    pub fn accepted(&self, kernel: &Kernel) -> bool {
         match self {
             Gate::Bounded(overload) => overload.is_at_ceiling(descriptor(kernel)),
-            Gate::Always(_) => false,
+            Gate::Always(reserve) => {
+                // Not sooner: what was lent is for the connection.
+                reserve.refill();
+                false
+            }
         }
     }
 
@@ -57,5 +60,25 @@ fn descriptor(kernel: &Kernel) -> RawFd {
     match kernel {
         Kernel::Tcp(stream) => stream.as_raw_fd(),
         Kernel::Unix(stream) => stream.as_raw_fd(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_lent_is_not_taken_back_before_it_was_of_use() {
+        let gate = Gate::always();
+        let mut lent = 0;
+        while gate.lends() {
+            lent += 1;
+            assert!(lent < 100);
+            gate.open().await;
+        }
+        assert!(lent > 0);
+        let (one, _other) = tokio::net::UnixStream::pair().unwrap();
+        assert!(!gate.accepted(&Kernel::Unix(one)));
+        assert!(gate.lends());
     }
 }

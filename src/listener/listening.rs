@@ -168,7 +168,7 @@ where
         };
         match accepted {
             Ok(kernel) => {
-                let last = shared.gate.is_last(&kernel);
+                let last = shared.gate.accepted(&kernel);
                 admit(kernel, &shared, &app, &open);
                 if last {
                     tokio::time::sleep(ACCEPT_PAUSE).await;
