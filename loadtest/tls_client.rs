@@ -3,7 +3,12 @@
 //!
 //! `tls_client ADDRESS[,ADDRESS...] full|resumed|early SECONDS [--rsa] [--rate N] [--threads N] [--path P]` prints one line
 //! of JSON. Addresses are taken in turn. A client of TLS 1.3 with X25519.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    missing_docs
+)]
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
