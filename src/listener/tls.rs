@@ -191,6 +191,7 @@ fn context(config: &ListenerTls, chooser: Chooser) -> Result<SslContext, TlsErro
         false => SslVersion::TLS1_2,
     }))?;
     builder.set_curves_list(GROUPS)?;
+    ffi::prefer_aes_128(&mut builder)?;
     builder.set_alpn_select_callback(|_, offered| {
         select_next_proto(ALPN, offered).ok_or(AlpnError::NOACK)
     });

@@ -214,6 +214,34 @@ async fn the_hybrid_key_exchange_is_spoken() {
 }
 
 #[tokio::test]
+async fn aes_128_is_chosen_unless_the_client_would_rather_have_chacha20() {
+    let (dir, ca) = folder();
+    let leaf = Leaf {
+        names: &["a.example"],
+        ..Leaf::default()
+    };
+    ca.issue(dir.path(), "a", &leaf);
+    let tidegate = Tidegate::start_in(dir, &config(ONE)).await;
+    let [aes_128, aes_256, chacha] = [
+        "TLS_AES_128_GCM_SHA256",
+        "TLS_AES_256_GCM_SHA384",
+        "TLS_CHACHA20_POLY1305_SHA256",
+    ];
+    for (offered, chosen) in [
+        (vec![aes_256, chacha, aes_128], aes_128),
+        (vec![chacha, aes_128, aes_256], chacha),
+        (vec![aes_256], aes_256),
+    ] {
+        let list = offered.join(":");
+        let said = s_client(tidegate.address("public"), &["-ciphersuites", &list]).await;
+        assert!(
+            said.contains(&format!("New, TLSv1.3, Cipher is {chosen}")),
+            "{list}: {said}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_pair_that_is_half_written_is_refused_and_the_old_one_stays() {
     let (dir, ca) = folder();
     ca.issue(

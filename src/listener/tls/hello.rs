@@ -10,6 +10,7 @@ use boring::ssl::{ClientHello, ExtensionType, NameType, SelectCertError, Ssl};
 
 use super::TlsError;
 use super::certificates::{Certificates, Identity};
+use super::ffi;
 use super::tickets::Tickets;
 use crate::config::model::ListenerTls;
 use crate::observe::metrics::KeyType;
@@ -70,6 +71,10 @@ impl Chooser {
         if !self.resumes(&hello) && !handshake.admitted.swap(true, Ordering::Relaxed) {
             return Err(SelectCertError::RETRY);
         }
+        if prefers_chacha20(hello.ciphers()) {
+            let set = ffi::prefer_chacha20(hello.ssl_mut());
+            set.map_err(|_| SelectCertError::ERROR)?;
+        }
         for credential in &identity.credentials {
             hello
                 .ssl_mut()
@@ -114,6 +119,15 @@ fn first_identity(extension: &[u8]) -> Option<&[u8]> {
     rest.get(..usize::from(u16::from_be_bytes(*length)))
 }
 
+/// Clients name it first that compute AES without help from their processor.
+fn prefers_chacha20(ciphers: &[u8]) -> bool {
+    let mut known = ciphers
+        .chunks_exact(2)
+        .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
+        .filter(|cipher| (0x1301..=0x1303).contains(cipher));
+    known.next() == Some(ffi::CHACHA20)
+}
+
 /// The client can verify ECDSA: `signature_algorithms` holds one of ecdsa_secp256r1_sha256 and ecdsa_secp384r1_sha384
 /// (RFC 8446, section 4.2.3).
 fn takes_ecdsa(hello: &ClientHello<'_>) -> bool {
@@ -129,6 +143,13 @@ fn takes_ecdsa(hello: &ClientHello<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn chacha20_is_preferred_by_whoever_names_it_first() {
+        assert!(prefers_chacha20(&[0x0a, 0x0a, 0x13, 0x03, 0x13, 0x01]));
+        assert!(!prefers_chacha20(&[0x13, 0x01, 0x13, 0x03]));
+        assert!(!prefers_chacha20(&[0xc0, 0x2b, 0x13]));
+    }
 
     #[test]
     fn the_first_identity_is_found_and_nothing_breaks_on_what_is_cut_off() {
