@@ -11,12 +11,14 @@ from . import servers
 from .floods import KINDS
 from .slow import FIRST
 
+PARTS = ["slow", "floods", "slowhttptest"]
 # Tidegate's own deadlines in seconds, by kind.
 DEADLINES = {"nothing": 10, "dribble": 10, "tls": 5, "preface": 10}
 
 
-def role(name, *args):
-    command = [sys.executable, "-m", f"attacks.{name}", *map(str, args)]
+def role(name, *args, nice=0):
+    """Attackers have the lowest priority: what they take of the machine's cores is not what is asked."""
+    command = ["nice", "-n", str(nice), sys.executable, "-m", f"attacks.{name}", *map(str, args)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
@@ -35,7 +37,7 @@ def line(server, what, text):
 def slow(server, options, quiet):
     """Good traffic beside slow connections of every kind."""
     before = server.memory()
-    attack = role("slow", server.port, server.tls_port, options.connections, options.seconds + 15, ",".join(FIRST))
+    attack = role("slow", server.port, server.tls_port, options.connections, options.seconds + 15, ",".join(FIRST), nice=19)
     attack.stdout.readline()
     grown = server.memory() - before
     hit = result(good(server, options))
@@ -52,7 +54,7 @@ def slow(server, options, quiet):
 def memory(server, options):
     """What one plain slow connection costs."""
     before = server.memory()
-    attack = role("slow", server.port, server.tls_port, options.connections, 8, "nothing,dribble")
+    attack = role("slow", server.port, server.tls_port, options.connections, 8, "nothing,dribble", nice=19)
     attack.stdout.readline()
     line(server, "memory", f"{(server.memory() - before) / options.connections:.1f} KiB a plain slow connection")
     result(attack)
@@ -61,7 +63,7 @@ def memory(server, options):
 def floods(server, options, quiet):
     for kind in KINDS:
         load, cpu = good(server, options), server.cpu()
-        flood = result(role("floods", server.port, kind, 5))
+        flood = result(role("floods", server.port, kind, 5, nice=19))
         hit = result(load)
         closed = "not closed in 5 s" if flood["closed"] is None else f"closed after {flood['closed']:.2f} s"
         line(server, kind, f"{closed}, {hit['failed']} good requests failed, p99 {hit['p99'] / quiet['p99']:.2f} of quiet, "
@@ -86,6 +88,7 @@ def main():
     parser.add_argument("--rate", type=int, default=2_000)
     parser.add_argument("--seconds", type=int, default=30)
     parser.add_argument("--only", action="append")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     options = parser.parse_args()
     servers.certificate()
     origin = servers.origin()
@@ -93,13 +96,16 @@ def main():
         server = servers.Server(name, origin)
         quiet = result(good(server, options))
         line(server, "quiet", f"{quiet['failed']} of {quiet['requests']} failed, p99 {quiet['p99'] * 1e3:.1f} ms")
-        slow(server, options, quiet)
-        server.end()
-        server = servers.Server(name, origin)
-        memory(server, options)
-        if name == "tidegate":
+        if "slow" in options.parts:
+            slow(server, options, quiet)
+            server.end()
+            server = servers.Server(name, origin)
+            memory(server, options)
+        if name == "tidegate" and "floods" in options.parts:
             floods(server, options, quiet)
-        if shutil.which("slowhttptest"):
+        if "slowhttptest" not in options.parts:
+            pass
+        elif shutil.which("slowhttptest"):
             slowhttptest(server, options)
         else:
             line(server, "slowhttptest", "skipped: apt-get install slowhttptest")

@@ -149,7 +149,7 @@ class Tls:
                 process.end()
 
     def flood(self, tidegate):
-        """Live requests at 2,000/s and resumed clients at 100/s, while full handshakes come at 200/s and at 1,000/s, to one
+        """Live requests at 2,000/s and resumed clients at 200/s, while full handshakes come at 200/s and at 1,000/s, to one
         worker on a machine of two cores. The clients of the flood have the lowest priority: what they do to the others on
         their core is not what is asked. The same with the flood going to another process tells what is left of that."""
         rounds = {"200/s": [], "1000/s": [], "1000/s elsewhere": []}
@@ -171,7 +171,7 @@ class Tls:
 
     def under(self, port, flooded, rate):
         full = client([flooded], "full", self.seconds + 1, "--rate", rate, "--threads", 32, nice=19)
-        resumed = client([port], "resumed", self.seconds, "--rate", 100, "--threads", 4)
+        resumed = client([port], "resumed", self.seconds, "--rate", 200, "--threads", 8)
         live = load.h2load(f"https://127.0.0.1:{port}/1024", self.seconds, self.folder, "--h1", "-c20", "--rps=100")
         resumed, full = result(resumed), result(full, failures_allowed=True)
         return {
