@@ -51,6 +51,15 @@ def slow(server, options, quiet):
         line(server, f"  {kind}", f"{one['closed']} closed, longest {longest:.1f} s{late}")
 
 
+def control(server, other, options, quiet):
+    """The same slow connections at another process: what the machine does to good traffic, whoever is attacked."""
+    attack = role("slow", other.port, other.tls_port, options.connections, options.seconds + 15, ",".join(FIRST), nice=19)
+    attack.stdout.readline()
+    hit = result(good(server, options))
+    result(attack)
+    line(server, "control", f"attack elsewhere: p99 {hit['p99'] * 1e3:.1f} ms ({hit['p99'] / quiet['p99']:.2f} of quiet)")
+
+
 def memory(server, options):
     """What one plain slow connection costs."""
     before = server.memory()
@@ -98,6 +107,10 @@ def main():
         line(server, "quiet", f"{quiet['failed']} of {quiet['requests']} failed, p99 {quiet['p99'] * 1e3:.1f} ms")
         if "slow" in options.parts:
             slow(server, options, quiet)
+            if name == "tidegate":
+                other = servers.Server(name, origin)
+                control(server, other, options, quiet)
+                other.end()
             server.end()
             server = servers.Server(name, origin)
             memory(server, options)

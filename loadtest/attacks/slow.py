@@ -53,15 +53,19 @@ class Attack:
             self.refused += 1
 
     async def dribble(self):
+        """A byte a second from each, not from all at the same moment."""
+        slices = 20
         while True:
-            await asyncio.sleep(1)
-            for slow in [one for one in self.open if one.kind == "dribble"]:
-                slow.transport.write(b"y")
+            for part in range(slices):
+                await asyncio.sleep(1 / slices)
+                for slow in [one for one in self.open if one.kind == "dribble" and id(one) // 64 % slices == part]:
+                    slow.transport.write(b"y")
 
     async def run(self, count, kinds):
         dribble = asyncio.ensure_future(self.dribble())
-        for begin in range(0, count, 200):
-            batch = range(begin, min(begin + 200, count))
+        # 1,000 a second: so that they don't all end at the same moment either.
+        for begin in range(0, count, 50):
+            batch = range(begin, min(begin + 50, count))
             await asyncio.gather(*(self.connect(kinds[n % len(kinds)], n) for n in batch))
             await asyncio.sleep(0.05)
         print("open", flush=True)
