@@ -21,6 +21,7 @@ mod health;
 mod keys;
 mod listening;
 mod overload;
+mod patience;
 mod probes;
 mod proxying;
 mod reload;

@@ -31,6 +31,17 @@ routes:
     )
 }
 
+/// A directory with a CA and `a`, a certificate for `a.example`.
+fn one() -> (tempfile::TempDir, crate::pki::Ca) {
+    let (dir, ca) = folder();
+    let leaf = Leaf {
+        names: &["a.example"],
+        ..Leaf::default()
+    };
+    ca.issue(dir.path(), "a", &leaf);
+    (dir, ca)
+}
+
 const ONE: &str = "      certificates: [{ cert: a.crt, key: a.key }]\n";
 
 /// The names in the certificate that a client gets which asks for `name` and takes these signatures.
@@ -125,15 +136,7 @@ async fn an_unknown_name_can_be_refused() {
 
 #[tokio::test]
 async fn versions_as_configured_and_no_renegotiation() {
-    let (dir, ca) = folder();
-    ca.issue(
-        dir.path(),
-        "a",
-        &Leaf {
-            names: &["a.example"],
-            ..Leaf::default()
-        },
-    );
+    let (dir, _) = one();
     let mut tidegate = Tidegate::start_in(dir, &config(ONE)).await;
     let address = tidegate.address("public");
     let ca_file = tidegate.dir.path().join("ca.pem");
@@ -183,15 +186,7 @@ async fn renegotiation_is_refused(address: SocketAddr) {
 
 #[tokio::test]
 async fn the_hybrid_key_exchange_is_spoken() {
-    let (dir, ca) = folder();
-    ca.issue(
-        dir.path(),
-        "a",
-        &Leaf {
-            names: &["a.example"],
-            ..Leaf::default()
-        },
-    );
+    let (dir, _) = one();
     let tidegate = Tidegate::start_in(dir, &config(ONE)).await;
     for groups in ["X25519MLKEM768", "X25519", "P-256"] {
         let mut connector = SslConnector::builder(SslMethod::tls()).unwrap();
@@ -215,12 +210,7 @@ async fn the_hybrid_key_exchange_is_spoken() {
 
 #[tokio::test]
 async fn aes_128_is_chosen_unless_the_client_would_rather_have_chacha20() {
-    let (dir, ca) = folder();
-    let leaf = Leaf {
-        names: &["a.example"],
-        ..Leaf::default()
-    };
-    ca.issue(dir.path(), "a", &leaf);
+    let (dir, _) = one();
     let tidegate = Tidegate::start_in(dir, &config(ONE)).await;
     let [aes_128, aes_256, chacha] = [
         "TLS_AES_128_GCM_SHA256",
@@ -243,15 +233,7 @@ async fn aes_128_is_chosen_unless_the_client_would_rather_have_chacha20() {
 
 #[tokio::test]
 async fn a_pair_that_is_half_written_is_refused_and_the_old_one_stays() {
-    let (dir, ca) = folder();
-    ca.issue(
-        dir.path(),
-        "a",
-        &Leaf {
-            names: &["a.example"],
-            ..Leaf::default()
-        },
-    );
+    let (dir, ca) = one();
     let mut tidegate = Tidegate::start_in(dir, &config(ONE)).await;
     let address = tidegate.address("public");
     let path = tidegate.dir.path().to_owned();
@@ -304,15 +286,7 @@ async fn an_end_that_is_near_is_told() {
 
 #[tokio::test]
 async fn an_ocsp_response_is_stapled() {
-    let (dir, ca) = folder();
-    ca.issue(
-        dir.path(),
-        "a",
-        &Leaf {
-            names: &["a.example"],
-            ..Leaf::default()
-        },
-    );
+    let (dir, _) = one();
     // An OCSPResponse that says "try later" (RFC 6960, section 4.2.1): enough for a client to show that it came.
     std::fs::write(dir.path().join("a.ocsp"), [0x30, 0x03, 0x0a, 0x01, 0x03]).unwrap();
     let with = "      certificates: [{ cert: a.crt, key: a.key, ocsp: a.ocsp }]\n";
@@ -382,15 +356,7 @@ async fn a_host_that_the_certificate_does_not_cover_is_misdirected() {
 
 #[tokio::test]
 async fn what_is_no_hello_ends_and_is_counted() {
-    let (dir, ca) = folder();
-    ca.issue(
-        dir.path(),
-        "a",
-        &Leaf {
-            names: &["a.example"],
-            ..Leaf::default()
-        },
-    );
+    let (dir, _) = one();
     let tidegate = Tidegate::start_in(dir, &config(ONE)).await;
     let address = tidegate.address("public");
     let mut garbage = vec![22, 3, 1, 0, 64, 1, 0, 0, 60];
