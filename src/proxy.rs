@@ -2,10 +2,12 @@
 
 mod answer;
 mod attempt;
+mod direct;
 mod early_data;
 mod filters;
 mod finish;
 mod framing;
+mod hop_by_hop;
 mod refused;
 mod routing;
 mod stickiness;
@@ -26,6 +28,7 @@ use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Sess
 
 pub use refused::RefusedRequests;
 
+use self::direct::Direct;
 use crate::context::Context;
 use crate::forwarded;
 use crate::instance::Instance;
@@ -36,11 +39,13 @@ pub type App = HttpProxy<Proxy>;
 /// The proxy: reads the snapshot, owns nothing else.
 pub struct Proxy {
     instance: Arc<Instance>,
+    direct: Direct,
 }
 
 /// The application of all data listeners of an instance.
 pub fn app(instance: Arc<Instance>, conf: &Arc<ServerConf>) -> App {
-    http_proxy(conf, Proxy { instance })
+    let direct = Direct::new(conf);
+    http_proxy(conf, Proxy { instance, direct })
 }
 
 #[async_trait]
@@ -73,7 +78,14 @@ impl ProxyHttp for Proxy {
         if let Some(response) = filters::request(session, ctx).await {
             return answer::whole(session, ctx, response).await;
         }
-        routing::act(session, ctx).await
+        if routing::act(session, ctx).await? {
+            return Ok(true);
+        }
+        // What has no body goes the short way; the rest of the phases are the same.
+        match direct::suits(session, ctx) {
+            true => self.direct.run(self, session, ctx).await,
+            false => Ok(false),
+        }
     }
 
     async fn request_body_filter(
@@ -93,7 +105,8 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         ctx: &mut Context,
     ) -> Result<Box<HttpPeer>> {
-        attempt::begin(session, ctx).await
+        let begun = attempt::begin(session, ctx).await?;
+        Ok(begun.peer(ctx.upgrade))
     }
 
     async fn connected_to_upstream(

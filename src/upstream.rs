@@ -1,6 +1,7 @@
 //! From a picked backend to the peer that Pingora connects to. Everything that does not change from request to
 //! request is made when the snapshot is built.
 
+mod peer;
 pub mod upgrade;
 
 use std::collections::hash_map::DefaultHasher;
@@ -17,6 +18,8 @@ use pingora_core::protocols::ALPN;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::upstreams::peer::{HttpPeer, PeerOptions};
 use pingora_core::utils::tls::CertKey;
+
+pub use peer::{AttemptPeer, Target};
 
 use crate::config::model::{Address, Timeouts, Upstream, UpstreamProtocol};
 
@@ -82,7 +85,7 @@ impl Connect {
         })
     }
 
-    /// The peer of one backend, to be copied for each attempt.
+    /// The peer of one backend.
     pub fn peer(&self, address: &Address) -> Result<HttpPeer, UpstreamError> {
         let mut peer = match address {
             Address::Tcp(address) => HttpPeer::new(*address, self.tls, self.server_name.clone()),
@@ -101,18 +104,36 @@ impl Connect {
     }
 }
 
-/// Sets one attempt's timeouts. `left` is what remains of the request's total time.
-pub fn limit(peer: &mut HttpPeer, timeouts: &Timeouts, left: Duration) {
-    let connect = timeouts.connect.min(left);
-    // A silence of the backend, before or within its response, is one timer in Pingora: the shorter one counts.
-    let mut silence = timeouts.first_byte.min(timeouts.read).min(left);
-    if let Some(per_try) = timeouts.per_try {
-        silence = silence.min(per_try);
+/// One attempt's timeouts.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub connect: Duration,
+    /// Of the backend, before or within its response: one timer in Pingora, so that the shorter one counts.
+    pub silence: Duration,
+    pub write: Duration,
+}
+
+impl Limits {
+    /// `left` is what remains of the request's total time.
+    pub fn new(timeouts: &Timeouts, left: Duration) -> Limits {
+        let mut silence = timeouts.first_byte.min(timeouts.read).min(left);
+        if let Some(per_try) = timeouts.per_try {
+            silence = silence.min(per_try);
+        }
+        Limits {
+            connect: timeouts.connect.min(left),
+            silence,
+            write: timeouts.write.min(left),
+        }
     }
-    peer.options.connection_timeout = Some(connect);
-    peer.options.total_connection_timeout = Some(connect);
-    peer.options.read_timeout = Some(silence);
-    peer.options.write_timeout = Some(timeouts.write.min(left));
+
+    /// Sets them on a peer of its own.
+    pub fn set(&self, peer: &mut HttpPeer) {
+        peer.options.connection_timeout = Some(self.connect);
+        peer.options.total_connection_timeout = Some(self.connect);
+        peer.options.read_timeout = Some(self.silence);
+        peer.options.write_timeout = Some(self.write);
+    }
 }
 
 /// The same address with another port: for probes.

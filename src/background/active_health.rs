@@ -116,12 +116,12 @@ impl Probing {
 }
 
 async fn probe(prober: &Prober, pool: &PoolHandle, backend: &Backend) -> Verdict {
-    let (Some(check), Some(peer)) = (&pool.config.health_check, pool.peer(backend.id())) else {
+    let (Some(check), Some(target)) = (&pool.config.health_check, pool.target(backend)) else {
         return Verdict::Fail("no longer configured".into());
     };
     let peer = match check.port {
-        Some(port) => upstream::with_port(peer.clone(), port),
-        None => peer.clone(),
+        Some(port) => upstream::with_port(target.peer().clone(), port),
+        None => target.peer().clone(),
     };
     // Told to the backend, so that one that drains knows when it may end.
     let state = format!(

@@ -64,7 +64,7 @@ impl Backend {
                 ..Hot::default()
             },
             id: id.into(),
-            key: hash::hash(id.as_bytes()),
+            key: Backend::key_of(id),
             address,
             origin: now,
             load,
@@ -73,6 +73,11 @@ impl Backend {
             refused_at: Default::default(),
             health: Mutex::new(health),
         }
+    }
+
+    /// [`Backend::key`] of the backend with this id.
+    pub fn key_of(id: &str) -> u64 {
+        hash::hash(id.as_bytes())
     }
 
     /// Stable over reloads; unique in its pool.

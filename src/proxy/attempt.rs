@@ -1,5 +1,6 @@
 //! One attempt after the other: pick a backend, connect, judge what came, decide whether to try another.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -20,7 +21,7 @@ use crate::observe::metrics::{DenyReason, RetryReason, ShedReason, SlowPhase};
 use crate::outcome::{self, Failure, Outcome};
 use crate::pool::{self, Pick, Picked, Refused, backoff};
 use crate::snapshot::PoolHandle;
-use crate::upstream;
+use crate::upstream::{self, Limits, Target};
 
 /// A reused connection that breaks later than this after it was taken was not stale: its backend broke it.
 const STALE: Duration = Duration::from_millis(100);
@@ -30,8 +31,26 @@ const RETRY_HEADER: &str = "x-retry-attempt";
 /// Further attempts that a request has at least while connections are refused.
 const REFUSED_RETRIES: usize = 3;
 
+/// Where an attempt goes, and how long it may take.
+pub struct Begun {
+    pub target: Arc<Target>,
+    pub limits: Limits,
+}
+
+impl Begun {
+    /// A peer of its own, for Pingora's proxy.
+    pub fn peer(&self, upgrade: bool) -> Box<HttpPeer> {
+        let mut peer = Box::new(self.target.peer().clone());
+        self.limits.set(&mut peer);
+        if upgrade {
+            upstream::upgrade::prepare(&mut peer);
+        }
+        peer
+    }
+}
+
 /// Picks a backend and says how to connect to it.
-pub async fn begin(session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+pub async fn begin(session: &mut Session, ctx: &mut Context) -> Result<Begun> {
     let Some(pool) = ctx.pool.clone() else {
         return fail(ctx, outcome::INTERNAL);
     };
@@ -48,21 +67,17 @@ pub async fn begin(session: &mut Session, ctx: &mut Context) -> Result<Box<HttpP
     if left.is_zero() {
         return fail(ctx, outcome::TOTAL_TIMEOUT);
     }
-    let Some(template) = pool.peer(picked.backend.id()) else {
+    let Some(target) = pool.target(&picked.backend).cloned() else {
         return fail(ctx, outcome::INTERNAL);
     };
-    let mut peer = Box::new(template.clone());
-    upstream::limit(&mut peer, &timeouts, left);
-    if ctx.upgrade {
-        upstream::upgrade::prepare(&mut peer);
-    }
     ctx.attempt = Some(Attempt {
         picked,
         started: now,
         connected: None,
         answered: false,
     });
-    Ok(peer)
+    let limits = Limits::new(&timeouts, left);
+    Ok(Begun { target, limits })
 }
 
 fn fail<T>(ctx: &mut Context, failure: Failure) -> Result<T> {

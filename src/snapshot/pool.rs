@@ -1,10 +1,10 @@
 //! A pool with what the request path needs of it: peers, metrics, the logic that picks.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
-use pingora_core::upstreams::peer::HttpPeer;
 use serde::Serialize;
 
 use super::sticky_keys::unix_seconds;
@@ -14,7 +14,7 @@ use crate::observe::metrics::{BackendMetrics, Metrics, PoolMetrics};
 use crate::observe::pool_events::{self, PoolEvents};
 use crate::pool::{Backend, BackendStatus, Pool, PoolStatus};
 use crate::sticky::{Clock, Keys, Sticky, StickyStatus};
-use crate::upstream::{Connect, UpstreamError};
+use crate::upstream::{Connect, Target, UpstreamError};
 
 /// One pool of one snapshot.
 pub struct PoolHandle {
@@ -22,7 +22,8 @@ pub struct PoolHandle {
     pub pool: Pool,
     pub metrics: Arc<PoolMetrics>,
     pub sticky: Option<Sticky>,
-    targets: HashMap<String, Target>,
+    /// By [`Backend::key`].
+    targets: HashMap<u64, Known, BuildHasherDefault<KeyHasher>>,
 }
 
 /// A pool in `/status`.
@@ -35,9 +36,29 @@ pub struct Status {
 }
 
 /// What is needed to use one backend.
-struct Target {
-    peer: HttpPeer,
+struct Known {
+    target: Arc<Target>,
     metrics: Arc<BackendMetrics>,
+}
+
+/// The key is a hash already.
+#[derive(Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes
+            .iter()
+            .fold(self.0, |hash, byte| hash.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
 }
 
 impl PoolHandle {
@@ -51,13 +72,13 @@ impl PoolHandle {
         now: Instant,
     ) -> Result<PoolHandle, UpstreamError> {
         let connect = Connect::new(&config.upstream)?;
-        let mut targets = HashMap::new();
+        let mut targets = HashMap::default();
         for backend in &config.backends {
-            let target = Target {
-                peer: connect.peer(&backend.address)?,
+            let known = Known {
+                target: Arc::new(Target::new(connect.peer(&backend.address)?)),
                 metrics: metrics.backend(&config.name, &backend.id),
             };
-            targets.insert(backend.id.clone(), target);
+            targets.insert(Backend::key_of(&backend.id), known);
         }
         let events = Arc::new(PoolEvents::new(metrics.clone()));
         let earlier = before.map(|before| &before.pool);
@@ -73,13 +94,14 @@ impl PoolHandle {
     }
 
     /// How to connect to a backend; `None` when this pool does not have it.
-    pub fn peer(&self, backend: &str) -> Option<&HttpPeer> {
-        self.targets.get(backend).map(|target| &target.peer)
+    pub fn target(&self, backend: &Backend) -> Option<&Arc<Target>> {
+        self.targets.get(&backend.key()).map(|known| &known.target)
     }
 
     /// Counters of a backend.
     pub fn backend_metrics(&self, backend: &Backend) -> Option<&BackendMetrics> {
-        self.targets.get(backend.id()).map(|t| &*t.metrics)
+        let known = self.targets.get(&backend.key());
+        known.map(|known| &*known.metrics)
     }
 
     /// For `/status`.
@@ -111,8 +133,8 @@ impl PoolHandle {
         self.metrics.available_ratio.set(status.available_ratio);
         self.metrics.fail_open.set(i64::from(status.fail_open));
         for backend in &status.backends {
-            if let Some(target) = self.targets.get(&backend.id) {
-                export_backend(&target.metrics, backend);
+            if let Some(known) = self.targets.get(&Backend::key_of(&backend.id)) {
+                export_backend(&known.metrics, backend);
             }
         }
     }

@@ -1,0 +1,242 @@
+//! The short way of a request without a body: one head out, one response back, on one task.
+//!
+//! Pingora's proxy joins two halves by channels, so that a body can go up while a response comes down. Most requests have
+//! no body: for them this calls the same phases in the same order over Pingora's sessions and connector, at about half the
+//! cost.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use futures_util::FutureExt;
+use http::{Method, StatusCode, Version, header};
+use pingora_core::connectors::{ConnectorOptions, TransportConnector};
+use pingora_core::protocols::http::HttpTask;
+use pingora_core::protocols::http::v1::client::HttpSession;
+use pingora_core::server::configuration::ServerConf;
+use pingora_core::upstreams::peer::Peer;
+use pingora_core::{Error, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{ProxyHttp, Session};
+use tidegate_filters::Hooks;
+
+use super::{Proxy, attempt, filters, hop_by_hop};
+use crate::config::model::UpstreamProtocol;
+use crate::context::Context;
+use crate::upstream::AttemptPeer;
+
+/// Carries requests to backends that speak HTTP/1.1. Its idle connections are its own.
+pub struct Direct {
+    connector: TransportConnector,
+    attempts: usize,
+}
+
+/// Whether a request can go this way: a pool's, of HTTP/1.1, without body or upgrade, asked for in the plain form.
+pub fn suits(session: &mut Session, ctx: &Context) -> bool {
+    let (Some(pool), Some(route)) = (&ctx.pool, &ctx.route) else {
+        return false;
+    };
+    pool.config.upstream.protocol == UpstreamProtocol::Http1
+        && !ctx.upgrade
+        // A filter may give a body to a request that had none.
+        && !route.chain.has(Hooks::REQUEST_BODY)
+        && is_plain(session.req_header())
+        && session.as_mut().is_body_empty()
+}
+
+/// No authority in the target but HTTP/2's own, and no user in that: Pingora settles the rest.
+fn is_plain(request: &RequestHeader) -> bool {
+    let host = request.headers.get(header::HOST);
+    let authority = request.uri.authority();
+    let user = host.is_some_and(|host| host.as_bytes().contains(&b'@'))
+        || authority.is_some_and(|authority| authority.as_str().contains('@'));
+    match request.version {
+        Version::HTTP_2 => authority.is_some() && !user,
+        _ => request.raw_path().starts_with(b"/") && !user,
+    }
+}
+
+impl Direct {
+    pub fn new(conf: &Arc<ServerConf>) -> Direct {
+        let options = ConnectorOptions::from_server_conf(conf);
+        Direct {
+            connector: TransportConnector::new(Some(options)),
+            attempts: conf.max_retries,
+        }
+    }
+
+    /// Tries backends until one answers or none is left to try. `Ok(true)`: the client has the whole response.
+    pub async fn run(
+        &self,
+        proxy: &Proxy,
+        session: &mut Session,
+        ctx: &mut Context,
+    ) -> Result<bool> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.attempt(proxy, session, ctx).await {
+                Ok(()) => return Ok(true),
+                Err(error) if error.retry() && tries < self.attempts => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn attempt(&self, proxy: &Proxy, session: &mut Session, ctx: &mut Context) -> Result<()> {
+        let begun = attempt::begin(session, ctx).await?;
+        let request = match head(proxy, session, ctx).await {
+            Ok(request) => request,
+            Err(error) => return Err(attempt::failed(session, ctx, error, false, false)),
+        };
+        let peer = AttemptPeer::new(begun.target, &begun.limits);
+        let (stream, reused) = match self.connector.get_stream(&peer).await {
+            Ok(connected) => connected,
+            Err(error) => {
+                let error = attempt::failed(session, ctx, error.into_up(), true, false);
+                return Err(error.into_up());
+            }
+        };
+        attempt::connected(reused, ctx);
+        let mut backend = HttpSession::new_with_options(stream, &peer);
+        backend.read_timeout = Some(begun.limits.silence);
+        backend.write_timeout = Some(begun.limits.write);
+        match exchange(proxy, session, &mut backend, request, ctx).await {
+            Ok(()) => {
+                self.release(backend, &peer).await;
+                Ok(())
+            }
+            Err(error) => Err(attempt::failed(session, ctx, error, false, reused)),
+        }
+    }
+
+    /// Keeps the connection for the next request, if the backend lets it.
+    async fn release(&self, mut backend: HttpSession, peer: &AttemptPeer) {
+        backend.respect_keepalive();
+        if let Some(stream) = backend.reuse().await {
+            let connector = &self.connector;
+            connector.release_stream(stream, peer.reuse_hash(), peer.idle_timeout());
+        }
+    }
+}
+
+/// The head for the backend.
+async fn head(
+    proxy: &Proxy,
+    session: &mut Session,
+    ctx: &mut Context,
+) -> Result<Box<RequestHeader>> {
+    let mut request = Box::new(session.req_header().clone());
+    if request.version == Version::HTTP_2 {
+        // RFC 9113 8.3.1: it counts, whatever a Host field beside it says.
+        let authority = request.uri.authority().map(|a| a.as_str().to_owned());
+        request.insert_header(header::HOST, authority.unwrap_or_default())?;
+    }
+    request.set_version(Version::HTTP_11);
+    hop_by_hop::strip(&mut request)?;
+    attempt::body(session, &mut None, true, ctx)?;
+    proxy
+        .upstream_request_filter(session, &mut request, ctx)
+        .await?;
+    if let (false, Some(host)) = (
+        request.headers.contains_key(header::HOST),
+        session.req_header().headers.get(header::HOST),
+    ) {
+        // A filter took it out; HTTP/1.1 can't do without (RFC 9112 3.2).
+        request.insert_header(header::HOST, host.clone())?;
+    }
+    Ok(request)
+}
+
+/// One request and its response.
+async fn exchange(
+    proxy: &Proxy,
+    session: &mut Session,
+    backend: &mut HttpSession,
+    request: Box<RequestHeader>,
+    ctx: &mut Context,
+) -> Result<()> {
+    let sent = backend.write_request_header(request).await;
+    sent.map_err(|error| error.into_up())?;
+    let mut over = false;
+    while !over {
+        let mut response = unless_gone(session, backend.read_resp_header_parts()).await?;
+        over = backend.is_body_done();
+        proxy
+            .upstream_response_filter(session, &mut response, ctx)
+            .await?;
+        frame(session, &mut response, over)?;
+        proxy.response_filter(session, &mut response, ctx).await?;
+        let last = !response.status.is_informational();
+        let mut tasks = Vec::with_capacity(2);
+        tasks.push(HttpTask::Header(response, over));
+        if last && !over {
+            // Most often the body came with the head, and goes on with it.
+            if let Some(read) = backend.read_body_bytes().now_or_never() {
+                over = backend.is_body_done();
+                tasks.push(piece(read, over, ctx)?);
+            }
+        }
+        session.write_response_tasks(tasks).await?;
+        if last {
+            break;
+        }
+    }
+    while !over {
+        let read = unless_gone(session, backend.read_body_bytes()).await;
+        over = backend.is_body_done();
+        let task = piece(read, over, ctx)?;
+        session.write_response_tasks(vec![task]).await?;
+    }
+    Ok(())
+}
+
+/// A piece of the body, as filters leave it.
+fn piece(read: Result<Option<bytes::Bytes>>, over: bool, ctx: &mut Context) -> Result<HttpTask> {
+    let mut data = read.map_err(|error| error.into_up())?;
+    filters::response_body(&mut data, over, ctx)?;
+    Ok(HttpTask::Body(data, over))
+}
+
+/// A body without a length goes on in chunks, so that the client's connection can be kept.
+fn frame(session: &Session, response: &mut ResponseHeader, over: bool) -> Result<()> {
+    let bodiless = session.req_header().method == Method::HEAD
+        || response.status.is_informational()
+        || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status);
+    let headers = &response.headers;
+    let framed = headers.contains_key(header::CONTENT_LENGTH)
+        || headers.contains_key(header::TRANSFER_ENCODING);
+    if bodiless || framed || over {
+        return Ok(());
+    }
+    response.set_version(Version::HTTP_11);
+    response.insert_header(header::TRANSFER_ENCODING, "chunked")
+}
+
+/// Waits for the backend for as long as the client is there.
+async fn unless_gone<T>(
+    session: &mut Session,
+    reading: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let mut reading = pin!(reading);
+    let at_once = poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await;
+    if let Poll::Ready(read) = at_once {
+        return read.map_err(|error| error.into_up());
+    }
+    let mut leaving = pin!(session.as_mut().read_body_or_idle(true));
+    let mut woken = false;
+    poll_fn(|cx| {
+        // The first time, it was just asked.
+        if std::mem::replace(&mut woken, true)
+            && let Poll::Ready(read) = reading.as_mut().poll(cx)
+        {
+            return Poll::Ready(read.map_err(|error| error.into_up()));
+        }
+        leaving.as_mut().poll(cx).map(|left| match left {
+            Err(error) => Err(error.into_down()),
+            Ok(_) => Err(Error::new_down(ErrorType::ConnectionClosed)),
+        })
+    })
+    .await
+}
