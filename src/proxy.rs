@@ -48,6 +48,59 @@ pub fn app(instance: Arc<Instance>, conf: &Arc<ServerConf>) -> App {
     http_proxy(conf, Proxy { instance, direct })
 }
 
+/// What happens to heads on the way, whichever way the request goes.
+impl Proxy {
+    async fn to_backend(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        routing::name_host(session, request, ctx)?;
+        routing::rewrite(request, ctx)?;
+        stickiness::strip(request, ctx)?;
+        if let (Some(connection), Some(origin)) = (&ctx.connection, ctx.origin) {
+            forwarded::tell_backend(request, connection, origin)?;
+        }
+        request.insert_header(forwarded::X_REQUEST_ID, ctx.request_id.clone())?;
+        early_data::tell_backend(request, ctx)?;
+        attempt::announce(request, ctx)?;
+        filters::upstream_request(request, ctx).await
+    }
+
+    /// The backend's response head, before anything of it is sent on.
+    async fn from_backend(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        if early_data::was_too_early(session, response, ctx).await {
+            return Err(attempt::repeat(ctx, response.status));
+        }
+        attempt::answered(session, response, ctx)
+    }
+
+    async fn to_client(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        if response.status == StatusCode::SWITCHING_PROTOCOLS
+            && let Some(connection) = &ctx.connection
+        {
+            connection.mark_upgraded();
+        }
+        if response.status.is_informational() {
+            return Ok(());
+        }
+        stickiness::tell_client(response, ctx)?;
+        answer::edit_head(session, response, ctx)?;
+        filters::response(session, response, ctx).await
+    }
+}
+
 #[async_trait]
 impl ProxyHttp for Proxy {
     type CTX = Context;
@@ -128,29 +181,17 @@ impl ProxyHttp for Proxy {
         request: &mut RequestHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        routing::name_host(session, request, ctx)?;
-        routing::rewrite(request, ctx)?;
-        stickiness::strip(request, ctx)?;
-        if let (Some(connection), Some(origin)) = (&ctx.connection, ctx.origin) {
-            forwarded::tell_backend(request, connection, origin)?;
-        }
-        request.insert_header(forwarded::X_REQUEST_ID, ctx.request_id.clone())?;
-        early_data::tell_backend(request, ctx)?;
-        attempt::announce(request, ctx)?;
-        filters::upstream_request(request, ctx).await
+        self.to_backend(session, request, ctx).await
     }
 
-    /// The backend's response head, before anything of it is sent on.
     async fn upstream_response_filter(
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        if early_data::was_too_early(session, response, ctx).await {
-            return Err(attempt::repeat(ctx, response.status));
-        }
-        attempt::answered(session, response, ctx)
+        framing::check_bytes(response)?;
+        self.from_backend(session, response, ctx).await
     }
 
     fn upstream_response_trailer_filter(
@@ -169,17 +210,7 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        if response.status == StatusCode::SWITCHING_PROTOCOLS
-            && let Some(connection) = &ctx.connection
-        {
-            connection.mark_upgraded();
-        }
-        if response.status.is_informational() {
-            return Ok(());
-        }
-        stickiness::tell_client(response, ctx)?;
-        answer::edit_head(session, response, ctx)?;
-        filters::response(session, response, ctx).await
+        self.to_client(session, response, ctx).await
     }
 
     fn response_body_filter(

@@ -62,7 +62,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("hash", &[]),
     ("pool", &["config", "hash", "outcome"]),
     ("sticky", &["config", "hash", "pool"]),
-    ("upstream", &["config"]),
+    ("upstream", &["config", "listener"]),
     ("outcome", &["observe", "pool"]),
     ("listener", &["config", "observe", "overload"]),
     ("observe", &["kernel", "listener", "pool", "sticky"]),

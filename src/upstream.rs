@@ -1,6 +1,7 @@
 //! From a picked backend to the peer that Pingora connects to. Everything that does not change from request to
 //! request is made when the snapshot is built.
 
+mod exchange;
 mod peer;
 pub mod upgrade;
 
@@ -19,6 +20,7 @@ use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::upstreams::peer::{HttpPeer, PeerOptions};
 use pingora_core::utils::tls::CertKey;
 
+pub use exchange::Exchange;
 pub use peer::{AttemptPeer, Target};
 
 use crate::config::model::{Address, Timeouts, Upstream, UpstreamProtocol};

@@ -1,5 +1,5 @@
-//! Watches a chunked body go by (RFC 9112 7.1): decodes nothing, keeps nothing, but knows where it ends, and refuses
-//! what two parsers could read in two ways.
+//! Watches a chunked body go by (RFC 9112 7.1): keeps nothing, but knows where it ends, and refuses what two parsers could
+//! read in two ways.
 
 mod trailer;
 
@@ -66,13 +66,25 @@ impl ChunkScanner {
     /// Takes the next piece, cut anywhere. After an error or the end, feed nothing more: the end says 0 again, and
     /// an error leaves the scanner in no useful state.
     pub fn feed(&mut self, piece: &[u8]) -> Result<ChunkProgress, Refusal> {
+        self.feed_to(piece, |_| ())
+    }
+
+    /// The same, handing out the data between the chunks' frames.
+    pub fn feed_to(
+        &mut self,
+        piece: &[u8],
+        mut data: impl FnMut(&[u8]),
+    ) -> Result<ChunkProgress, Refusal> {
         let mut at = 0;
         while self.state != State::Done {
-            let Some(&byte) = piece.get(at) else {
+            let rest = &piece[at..];
+            let Some(&byte) = rest.first() else {
                 return Ok(ChunkProgress { done_at: None });
             };
             at += if self.state == State::Data {
-                self.skip(piece.len() - at)
+                let taken = self.skip(rest.len());
+                data(&rest[..taken]);
+                taken
             } else {
                 self.step(byte).map(|()| 1)?
             };

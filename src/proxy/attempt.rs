@@ -219,9 +219,7 @@ pub fn body(
 
 /// A response head came: evidence for the pool, and maybe a reason to try another backend instead.
 pub fn answered(session: &Session, response: &mut ResponseHeader, ctx: &mut Context) -> Result<()> {
-    if let Err(why) = framing::check(response, ctx.upgrade) {
-        return Err(Error::explain(ErrorType::InvalidHTTPHeader, why).into_up());
-    }
+    framing::check(response, ctx.upgrade).map_err(framing::bad)?;
     let status = response.status.as_u16();
     if response.status.is_informational() && status != 101 {
         return Ok(());

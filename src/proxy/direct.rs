@@ -13,18 +13,17 @@ use futures_util::FutureExt;
 use http::{Method, StatusCode, Version, header};
 use pingora_core::connectors::{ConnectorOptions, TransportConnector};
 use pingora_core::protocols::http::HttpTask;
-use pingora_core::protocols::http::v1::client::HttpSession;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::Peer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
-use pingora_proxy::{ProxyHttp, Session};
+use pingora_proxy::Session;
 use tidegate_filters::Hooks;
 
 use super::{Proxy, attempt, filters, hop_by_hop};
 use crate::config::model::UpstreamProtocol;
 use crate::context::Context;
-use crate::upstream::AttemptPeer;
+use crate::upstream::{AttemptPeer, Exchange};
 
 /// Carries requests to backends that speak HTTP/1.1. Its idle connections are its own.
 pub struct Direct {
@@ -53,7 +52,7 @@ fn is_plain(request: &RequestHeader) -> bool {
         || authority.is_some_and(|authority| authority.as_str().contains('@'));
     match request.version {
         Version::HTTP_2 => authority.is_some() && !user,
-        _ => request.raw_path().starts_with(b"/") && !user,
+        _ => request.raw_path().starts_with(b"/") && request.raw_path_is_utf8() && !user,
     }
 }
 
@@ -99,35 +98,22 @@ impl Direct {
             }
         };
         attempt::connected(reused, ctx);
-        let mut backend = HttpSession::new_with_options(stream, &peer);
-        backend.read_timeout = Some(begun.limits.silence);
-        backend.write_timeout = Some(begun.limits.write);
-        match exchange(proxy, session, &mut backend, request, ctx).await {
-            Ok(()) => {
-                self.release(backend, &peer).await;
-                Ok(())
-            }
-            Err(error) => Err(attempt::failed(session, ctx, error, false, reused)),
+        let mut backend = Exchange::new(stream, begun.limits);
+        if let Err(error) = relay(proxy, session, &mut backend, &request, ctx).await {
+            return Err(attempt::failed(session, ctx, error, false, reused));
         }
-    }
-
-    /// Keeps the connection for the next request, if the backend lets it.
-    async fn release(&self, mut backend: HttpSession, peer: &AttemptPeer) {
-        backend.respect_keepalive();
-        if let Some(stream) = backend.reuse().await {
+        if let Some(stream) = backend.into_idle() {
             let connector = &self.connector;
             connector.release_stream(stream, peer.reuse_hash(), peer.idle_timeout());
         }
+        Ok(())
     }
 }
 
 /// The head for the backend.
-async fn head(
-    proxy: &Proxy,
-    session: &mut Session,
-    ctx: &mut Context,
-) -> Result<Box<RequestHeader>> {
-    let mut request = Box::new(session.req_header().clone());
+async fn head(proxy: &Proxy, session: &mut Session, ctx: &mut Context) -> Result<RequestHeader> {
+    // Without the spelling of names: it is HTTP/2's, which is all lower case, that backends see anyway.
+    let mut request = RequestHeader::from(session.req_header().as_owned_parts());
     if request.version == Version::HTTP_2 {
         // RFC 9113 8.3.1: it counts, whatever a Host field beside it says.
         let authority = request.uri.authority().map(|a| a.as_str().to_owned());
@@ -136,9 +122,7 @@ async fn head(
     request.set_version(Version::HTTP_11);
     hop_by_hop::strip(&mut request)?;
     attempt::body(session, &mut None, true, ctx)?;
-    proxy
-        .upstream_request_filter(session, &mut request, ctx)
-        .await?;
+    proxy.to_backend(session, &mut request, ctx).await?;
     if let (false, Some(host)) = (
         request.headers.contains_key(header::HOST),
         session.req_header().headers.get(header::HOST),
@@ -150,31 +134,28 @@ async fn head(
 }
 
 /// One request and its response.
-async fn exchange(
+async fn relay(
     proxy: &Proxy,
     session: &mut Session,
-    backend: &mut HttpSession,
-    request: Box<RequestHeader>,
+    backend: &mut Exchange,
+    request: &RequestHeader,
     ctx: &mut Context,
 ) -> Result<()> {
-    let sent = backend.write_request_header(request).await;
-    sent.map_err(|error| error.into_up())?;
+    backend.send(request).await?;
     let mut over = false;
     while !over {
-        let mut response = unless_gone(session, backend.read_resp_header_parts()).await?;
-        over = backend.is_body_done();
-        proxy
-            .upstream_response_filter(session, &mut response, ctx)
-            .await?;
+        let mut response = unless_gone(session, backend.response()).await?;
+        over = backend.is_over();
+        proxy.from_backend(session, &mut response, ctx).await?;
         frame(session, &mut response, over)?;
-        proxy.response_filter(session, &mut response, ctx).await?;
+        proxy.to_client(session, &mut response, ctx).await?;
         let last = !response.status.is_informational();
         let mut tasks = Vec::with_capacity(2);
         tasks.push(HttpTask::Header(response, over));
         if last && !over {
             // Most often the body came with the head, and goes on with it.
-            if let Some(read) = backend.read_body_bytes().now_or_never() {
-                over = backend.is_body_done();
+            if let Some(read) = backend.body().now_or_never() {
+                over = backend.is_over();
                 tasks.push(piece(read, over, ctx)?);
             }
         }
@@ -184,8 +165,8 @@ async fn exchange(
         }
     }
     while !over {
-        let read = unless_gone(session, backend.read_body_bytes()).await;
-        over = backend.is_body_done();
+        let read = unless_gone(session, backend.body()).await;
+        over = backend.is_over();
         let task = piece(read, over, ctx)?;
         session.write_response_tasks(vec![task]).await?;
     }
@@ -194,7 +175,7 @@ async fn exchange(
 
 /// A piece of the body, as filters leave it.
 fn piece(read: Result<Option<bytes::Bytes>>, over: bool, ctx: &mut Context) -> Result<HttpTask> {
-    let mut data = read.map_err(|error| error.into_up())?;
+    let mut data = read?;
     filters::response_body(&mut data, over, ctx)?;
     Ok(HttpTask::Body(data, over))
 }
@@ -222,7 +203,7 @@ async fn unless_gone<T>(
     let mut reading = pin!(reading);
     let at_once = poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await;
     if let Poll::Ready(read) = at_once {
-        return read.map_err(|error| error.into_up());
+        return read;
     }
     let mut leaving = pin!(session.as_mut().read_body_or_idle(true));
     let mut woken = false;
@@ -231,7 +212,7 @@ async fn unless_gone<T>(
         if std::mem::replace(&mut woken, true)
             && let Poll::Ready(read) = reading.as_mut().poll(cx)
         {
-            return Poll::Ready(read.map_err(|error| error.into_up()));
+            return Poll::Ready(read);
         }
         leaving.as_mut().poll(cx).map(|left| match left {
             Err(error) => Err(error.into_down()),

@@ -5,13 +5,11 @@
 
 use http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use http::{StatusCode, Version};
+use pingora_core::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 
 /// Takes out what must not stand there; `Err` is why the response can't be used. `upgrade`: the client asked for one.
 pub fn check(response: &mut ResponseHeader, upgrade: bool) -> Result<(), &'static str> {
-    if response.headers.values().any(has_control) {
-        return Err("a line end or another control byte within a field");
-    }
     let coding = check_coding(response);
     if response.version == Version::HTTP_10 {
         // The version is ours (RFC 9110 2.5); a body without length goes on in chunks, which HTTP/1.0 does not have.
@@ -29,6 +27,19 @@ pub fn check(response: &mut ResponseHeader, upgrade: bool) -> Result<(), &'stati
     }
     coding?;
     check_length(response)
+}
+
+/// Fields as Pingora hands them over: unchecked, and folded lines with their line ends in them (RFC 9110 5.5).
+pub fn check_bytes(response: &ResponseHeader) -> Result<()> {
+    match response.headers.values().any(has_control) {
+        true => Err(bad("a line end or another control byte within a field")),
+        false => Ok(()),
+    }
+}
+
+/// The error for a head that can't be used.
+pub fn bad(why: &'static str) -> Box<Error> {
+    Error::explain(ErrorType::InvalidHTTPHeader, why).into_up()
 }
 
 fn check_coding(response: &ResponseHeader) -> Result<(), &'static str> {
@@ -58,7 +69,6 @@ fn check_length(response: &ResponseHeader) -> Result<(), &'static str> {
     }
 }
 
-/// RFC 9110 5.5. Folded lines reach us with their line ends in them.
 fn has_control(value: &HeaderValue) -> bool {
     let bytes = value.as_bytes().iter();
     bytes.copied().any(|b| b.is_ascii_control() && b != b'\t')
