@@ -69,7 +69,7 @@ impl Proxy {
     }
 
     /// The backend's response head, before anything of it is sent on.
-    async fn from_backend(
+    async fn response_head(
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
@@ -191,7 +191,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut Context,
     ) -> Result<()> {
         framing::check_bytes(response)?;
-        self.from_backend(session, response, ctx).await
+        self.response_head(session, response, ctx).await
     }
 
     fn upstream_response_trailer_filter(

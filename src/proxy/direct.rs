@@ -146,7 +146,7 @@ async fn relay(
     while !over {
         let mut response = unless_gone(session, backend.response()).await?;
         over = backend.is_over();
-        proxy.from_backend(session, &mut response, ctx).await?;
+        proxy.response_head(session, &mut response, ctx).await?;
         frame(session, &mut response, over)?;
         proxy.to_client(session, &mut response, ctx).await?;
         let last = !response.status.is_informational();
