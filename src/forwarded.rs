@@ -5,10 +5,9 @@
 use std::net::IpAddr;
 
 use http::header::{FORWARDED, HOST, HeaderName, HeaderValue};
+use http::request::Parts;
 use http::{HeaderMap, Uri};
 use ipnet::IpNet;
-use pingora_core::Result;
-use pingora_http::RequestHeader;
 
 use crate::listener::Connection;
 
@@ -21,6 +20,15 @@ pub const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwa
 pub const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What only a trusted proxy may say; the fields that are set anew are not among them.
+static CLAIMS: [HeaderName; 5] = [
+    FORWARDED,
+    X_REAL_IP,
+    X_FORWARDED_CLIENT_CERT,
+    CLIENT_CERT,
+    CLIENT_CERT_CHAIN,
+];
 
 /// A request id longer than this is replaced.
 const MAX_REQUEST_ID: usize = 128;
@@ -85,62 +93,43 @@ fn is_sound(id: &HeaderValue) -> bool {
 }
 
 /// Tells the backend who asked, over what, for which host.
-pub fn tell_backend(
-    request: &mut RequestHeader,
-    connection: &Connection,
-    origin: Origin,
-) -> Result<()> {
+pub fn tell_backend(request: &mut Parts, connection: &Connection, origin: Origin) {
     let labels = connection.labels();
+    let headers = &mut request.headers;
     if origin.trusted {
-        let chain = joined_chain(&request.headers, &labels.client_ip);
-        request.insert_header(X_FORWARDED_FOR, chain)?;
+        let chain = joined_chain(headers, &labels.client_ip);
+        headers.insert(X_FORWARDED_FOR, chain);
     } else {
-        request.remove_header(&FORWARDED);
-        request.remove_header(&X_REAL_IP);
-        request.insert_header(X_FORWARDED_FOR, labels.client_ip.clone())?;
+        for name in &CLAIMS {
+            headers.remove(name);
+        }
+        headers.insert(X_FORWARDED_FOR, labels.client_ip.clone());
     }
-    tell_certificate(request, connection, origin)?;
+    tell_certificate(headers, connection, origin);
     let scheme = HeaderValue::from_static(connection.scheme());
-    keep_or_set(request, origin, X_FORWARDED_PROTO, scheme)?;
-    keep_or_set(request, origin, X_FORWARDED_PORT, labels.port.clone())?;
-    if let Some(host) = host_header(&request.headers, &request.uri) {
-        keep_or_set(request, origin, X_FORWARDED_HOST, host)?;
+    keep_or_set(headers, origin, X_FORWARDED_PROTO, scheme);
+    keep_or_set(headers, origin, X_FORWARDED_PORT, labels.port.clone());
+    if let Some(host) = host_header(headers, &request.uri) {
+        keep_or_set(headers, origin, X_FORWARDED_HOST, host);
     }
-    Ok(())
 }
 
 /// What a client says of its own certificate is believed from a trusted proxy only, which has checked it.
-fn tell_certificate(
-    request: &mut RequestHeader,
-    connection: &Connection,
-    origin: Origin,
-) -> Result<()> {
-    if !origin.trusted {
-        request.remove_header(&X_FORWARDED_CLIENT_CERT);
-        request.remove_header(&CLIENT_CERT);
-        request.remove_header(&CLIENT_CERT_CHAIN);
-    }
+fn tell_certificate(headers: &mut HeaderMap, connection: &Connection, origin: Origin) {
     let Some(shown) = connection.tls.as_ref().and_then(|tls| tls.client.as_ref()) else {
-        return Ok(());
+        return;
     };
     let forwarded = shown.forwarded.clone();
-    keep_or_set(request, origin, X_FORWARDED_CLIENT_CERT, forwarded)?;
-    match &shown.whole {
-        Some(whole) => keep_or_set(request, origin, CLIENT_CERT, whole.clone()),
-        None => Ok(()),
+    keep_or_set(headers, origin, X_FORWARDED_CLIENT_CERT, forwarded);
+    if let Some(whole) = &shown.whole {
+        keep_or_set(headers, origin, CLIENT_CERT, whole.clone());
     }
 }
 
-fn keep_or_set(
-    request: &mut RequestHeader,
-    origin: Origin,
-    name: HeaderName,
-    value: HeaderValue,
-) -> Result<()> {
-    if origin.trusted && request.headers.contains_key(&name) {
-        return Ok(());
+fn keep_or_set(headers: &mut HeaderMap, origin: Origin, name: HeaderName, value: HeaderValue) {
+    if !origin.trusted || !headers.contains_key(&name) {
+        headers.insert(name, value);
     }
-    request.insert_header(name, value)
 }
 
 /// What was there, then the peer: one line, as most backends read only one.

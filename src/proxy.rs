@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
@@ -52,19 +53,20 @@ pub fn app(instance: Arc<Instance>, conf: &Arc<ServerConf>) -> App {
 impl Proxy {
     async fn to_backend(
         &self,
-        session: &mut Session,
-        request: &mut RequestHeader,
+        session: &Session,
+        request: &mut Parts,
         ctx: &mut Context,
     ) -> Result<()> {
         routing::name_host(session, request, ctx)?;
         routing::rewrite(request, ctx)?;
-        stickiness::strip(request, ctx)?;
+        stickiness::strip(&mut request.headers, ctx);
         if let (Some(connection), Some(origin)) = (&ctx.connection, ctx.origin) {
-            forwarded::tell_backend(request, connection, origin)?;
+            forwarded::tell_backend(request, connection, origin);
         }
-        request.insert_header(forwarded::X_REQUEST_ID, ctx.request_id.clone())?;
-        early_data::tell_backend(request, ctx)?;
-        attempt::announce(request, ctx)?;
+        let headers = &mut request.headers;
+        headers.insert(forwarded::X_REQUEST_ID, ctx.request_id.clone());
+        early_data::tell_backend(headers, ctx);
+        attempt::announce(headers, ctx);
         filters::upstream_request(request, ctx).await
     }
 
@@ -98,6 +100,16 @@ impl Proxy {
         stickiness::tell_client(response, ctx)?;
         answer::edit_head(session, response, ctx)?;
         filters::response(session, response, ctx).await
+    }
+}
+
+/// Pingora keeps the target's bytes beside the URI, where that can't hold them (absolute form, bytes that are not UTF-8).
+fn replace(request: &mut RequestHeader, head: Parts) -> Result<()> {
+    let target = (request.uri == head.uri).then(|| request.raw_path().to_vec());
+    *request = RequestHeader::from(head);
+    match target {
+        Some(target) if target != request.raw_path() => request.set_raw_path(&target),
+        _ => Ok(()),
     }
 }
 
@@ -181,7 +193,9 @@ impl ProxyHttp for Proxy {
         request: &mut RequestHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        self.to_backend(session, request, ctx).await
+        let mut head = request.as_owned_parts();
+        self.to_backend(session, &mut head, ctx).await?;
+        replace(request, head)
     }
 
     async fn upstream_response_filter(

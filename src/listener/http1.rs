@@ -12,7 +12,6 @@ use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::{IO, Stream};
 use pingora_core::server::ShutdownWatch;
-use pingora_timeout::timeout;
 use tokio::io::ReadBuf;
 
 use super::guard::Guard;
@@ -139,7 +138,7 @@ async fn wait_for_first<S: IO>(
     let mut shutdown = shutdown.clone();
     tokio::select! {
         biased;
-        read = timeout(idle_timeout, read_some(guard, &mut bytes)) => match read {
+        read = deadline::within(idle_timeout, read_some(guard, &mut bytes)) => match read {
             Ok(Ok(n)) if n > 0 => Some(bytes),
             Ok(_) => None,
             Err(_) => {
@@ -184,7 +183,7 @@ async fn read_head<S: IO>(
     };
     let read = tokio::select! {
         biased;
-        read = timeout(header_timeout, whole) => read,
+        read = deadline::within(header_timeout, whole) => read,
         // Nothing of a request has come: nothing is lost.
         _ = shutdown.wait_for(|stopping| *stopping), if !began => return Next::Closed,
     };
@@ -244,7 +243,7 @@ async fn finish_handshake<S: IO>(guard: &mut Guard<S>, rest: &mut BytesMut) -> i
         }
     };
     let limit = connection.config.limits.tls_handshake_timeout;
-    timeout(limit, done).await.unwrap_or_else(|_| {
+    deadline::within(limit, done).await.unwrap_or_else(|_| {
         let metrics = &connection.listener.metrics;
         metrics.slow_closed.inc(SlowPhase::Tls);
         Err(io::ErrorKind::TimedOut.into())

@@ -71,11 +71,11 @@ where
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         let request = self.app.process_new_http(session, shutdown);
-        deadline::bound(request, GRACE, || {
+        let request = deadline::bound(request, GRACE, || {
             log::warn!("a stream was reset: its total time was over before its response head");
             false
-        })
-        .await
+        });
+        deadline::scope(request).await
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {

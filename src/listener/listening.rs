@@ -25,7 +25,7 @@ use super::open::{Open, OpenGuard};
 use super::seats::{Seat, Seats};
 use super::socket::{Kernel, Socket};
 use super::tls::Tls;
-use super::{http1, http2, proxy_header};
+use super::{deadline, http1, http2, proxy_header};
 use crate::config::model::Listener;
 use crate::observe::metrics::{
     CertificateExpiry, ConnectionState, HandshakeFailure, ListenerMetrics, RejectReason, SlowPhase,
@@ -277,7 +277,7 @@ async fn serve<A>(
     match shared.tls.load_full() {
         None => {
             let guard = Box::new(Guard::new(socket, Arc::new(connection)));
-            http1::serve(guard, app, shutdown).await;
+            deadline::scope(http1::serve(guard, app, shutdown)).await;
         }
         Some(tls) => serve_tls(&tls, socket, connection, app, shutdown).await,
     }
@@ -322,6 +322,6 @@ async fn serve_tls<A>(
         guard.begin_http2(Default::default());
         http2::serve(guard, app, shutdown).await;
     } else {
-        http1::serve(guard, app, shutdown).await;
+        deadline::scope(http1::serve(guard, app, shutdown)).await;
     }
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
-use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::framing;
@@ -188,10 +188,9 @@ pub fn connected(reused: bool, ctx: &mut Context) {
 }
 
 /// A further attempt says so, so that a proxy behind this one does not multiply it.
-pub fn announce(request: &mut RequestHeader, ctx: &Context) -> Result<()> {
-    match ctx.ended.len() {
-        0 => Ok(()),
-        retries => request.insert_header(RETRY_HEADER, retries.to_string()),
+pub fn announce(headers: &mut HeaderMap, ctx: &Context) {
+    if !ctx.ended.is_empty() {
+        headers.insert(RETRY_HEADER, HeaderValue::from(ctx.ended.len()));
     }
 }
 

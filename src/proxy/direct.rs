@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use futures_util::FutureExt;
-use http::{Method, StatusCode, Version, header};
+use http::{HeaderValue, Method, StatusCode, Version, header};
 use pingora_core::connectors::{ConnectorOptions, TransportConnector};
 use pingora_core::protocols::http::HttpTask;
 use pingora_core::server::configuration::ServerConf;
@@ -24,6 +24,9 @@ use super::{Proxy, attempt, filters, hop_by_hop};
 use crate::config::model::UpstreamProtocol;
 use crate::context::Context;
 use crate::upstream::{AttemptPeer, Exchange};
+
+/// Fields that a request gets on its way, for which there is room at once.
+const ADDED: usize = 8;
 
 /// Carries requests to backends that speak HTTP/1.1. Its idle connections are its own.
 pub struct Direct {
@@ -112,15 +115,21 @@ impl Direct {
 
 /// The head for the backend.
 async fn head(proxy: &Proxy, session: &mut Session, ctx: &mut Context) -> Result<RequestHeader> {
-    // Without the spelling of names: it is HTTP/2's, which is all lower case, that backends see anyway.
-    let mut request = RequestHeader::from(session.req_header().as_owned_parts());
+    let mut request = session.req_header().as_owned_parts();
+    request.headers.reserve(ADDED);
     if request.version == Version::HTTP_2 {
         // RFC 9113 8.3.1: it counts, whatever a Host field beside it says.
-        let authority = request.uri.authority().map(|a| a.as_str().to_owned());
-        request.insert_header(header::HOST, authority.unwrap_or_default())?;
+        let authority = request
+            .uri
+            .authority()
+            .map(|a| HeaderValue::from_str(a.as_str()));
+        let authority = authority.transpose().map_err(|_| no_host())?;
+        request
+            .headers
+            .insert(header::HOST, authority.ok_or_else(no_host)?);
     }
-    request.set_version(Version::HTTP_11);
-    hop_by_hop::strip(&mut request)?;
+    request.version = Version::HTTP_11;
+    hop_by_hop::strip(&mut request.headers)?;
     attempt::body(session, &mut None, true, ctx)?;
     proxy.to_backend(session, &mut request, ctx).await?;
     if let (false, Some(host)) = (
@@ -128,9 +137,13 @@ async fn head(proxy: &Proxy, session: &mut Session, ctx: &mut Context) -> Result
         session.req_header().headers.get(header::HOST),
     ) {
         // A filter took it out; HTTP/1.1 can't do without (RFC 9112 3.2).
-        request.insert_header(header::HOST, host.clone())?;
+        request.headers.insert(header::HOST, host.clone());
     }
-    Ok(request)
+    Ok(RequestHeader::from(request))
+}
+
+fn no_host() -> Box<Error> {
+    Error::explain(ErrorType::InvalidHTTPHeader, "the authority is no host").into_down()
 }
 
 /// One request and its response.

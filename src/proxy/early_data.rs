@@ -2,9 +2,9 @@
 //!
 //! One that the route lets through goes on with `Early-Data: 1`; every other waits until the client has proved to be there.
 
-use http::{HeaderValue, Method, StatusCode, header::HeaderName};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header::HeaderName};
 use pingora_core::Result;
-use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use crate::context::Context;
@@ -57,16 +57,15 @@ async fn handshake_done(session: &mut Session, connection: &Connection) -> Resul
 }
 
 /// Tells the backend, and no longer what a client says of itself.
-pub fn tell_backend(request: &mut RequestHeader, ctx: &mut Context) -> Result<()> {
+pub fn tell_backend(headers: &mut HeaderMap, ctx: &mut Context) {
     if !ctx.origin.is_some_and(|origin| origin.trusted) {
-        request.remove_header(&EARLY_DATA);
+        headers.remove(&EARLY_DATA);
     }
     let unfinished = |c: &Connection| c.early_data().is_unfinished();
     ctx.sent_early = ctx.early_data && ctx.connection.as_deref().is_some_and(unfinished);
     if ctx.sent_early {
-        request.insert_header(EARLY_DATA, HeaderValue::from_static("1"))?;
+        headers.insert(EARLY_DATA, HeaderValue::from_static("1"));
     }
-    Ok(())
 }
 
 /// Whether the backend wants this request only when it is sure that it is no recording (RFC 8470, section 5.2): then

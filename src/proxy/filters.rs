@@ -111,7 +111,7 @@ pub async fn request_body(chunk: &mut Option<Bytes>, end: bool, ctx: &mut Contex
 }
 
 /// The head that goes to the backend.
-pub async fn upstream_request(request: &mut RequestHeader, ctx: &mut Context) -> Result<()> {
+pub async fn upstream_request(request: &mut RequestHead, ctx: &mut Context) -> Result<()> {
     let attempt = u32::try_from(ctx.ended.len()).unwrap_or(u32::MAX);
     let (Some(route), Some(exchange)) = (&ctx.route, &mut ctx.exchange) else {
         return Ok(());
@@ -120,20 +120,14 @@ pub async fn upstream_request(request: &mut RequestHeader, ctx: &mut Context) ->
     if !route.chain.has(Hooks::UPSTREAM_REQUEST) {
         return Ok(());
     }
-    let mut head = request.as_owned_parts();
-    if route
-        .chain
-        .upstream_request(exchange, &mut head)
-        .await
-        .is_some()
-    {
-        ctx.failure = Some(outcome::INTERNAL);
-        return Err(Error::new_in(ErrorType::HTTPStatus(
-            outcome::INTERNAL.status,
-        )));
+    match route.chain.upstream_request(exchange, request).await {
+        None => Ok(()),
+        Some(_) => {
+            ctx.failure = Some(outcome::INTERNAL);
+            let status = outcome::INTERNAL.status;
+            Err(Error::new_in(ErrorType::HTTPStatus(status)))
+        }
     }
-    replace_head(request, &head);
-    Ok(())
 }
 
 /// The response head on its way up.

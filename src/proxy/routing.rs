@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::{HeaderMap, StatusCode, header};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
@@ -249,7 +250,7 @@ fn location(
 }
 
 /// HTTP/1.0 may come without Host; what is sent on is HTTP/1.1, which may not (RFC 9112 3.2).
-pub fn name_host(session: &Session, request: &mut RequestHeader, ctx: &Context) -> Result<()> {
+pub fn name_host(session: &Session, request: &mut Parts, ctx: &Context) -> Result<()> {
     if session.is_http2() || request.headers.contains_key(header::HOST) {
         return Ok(());
     }
@@ -261,36 +262,39 @@ pub fn name_host(session: &Session, request: &mut RequestHeader, ctx: &Context) 
         },
         (None, None) => return Ok(()),
     };
-    request.insert_header(header::HOST, host)
+    let host = HeaderValue::from_str(&host)
+        .map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "the authority is no host"))?;
+    request.headers.insert(header::HOST, host);
+    Ok(())
 }
 
 /// Path and headers as the route wants them for the backend.
-pub fn rewrite(request: &mut RequestHeader, ctx: &Context) -> Result<()> {
+pub fn rewrite(request: &mut Parts, ctx: &Context) -> Result<()> {
     if let Some(rewritten) = &ctx.rewritten {
-        let uri = rewritten.parse().map_err(|_| {
+        request.uri = rewritten.parse().map_err(|_| {
             Error::explain(ErrorType::InternalError, "the rewritten path is no URI")
         })?;
-        request.set_uri(uri);
     }
+    let headers = &mut request.headers;
     if let Some(host) = ctx
         .pool
         .as_ref()
         .and_then(|p| p.config.upstream.host.as_ref())
     {
-        request.insert_header(header::HOST, host.clone())?;
+        headers.insert(header::HOST, host.clone());
     }
     let Some(route) = &ctx.route else {
         return Ok(());
     };
     let edits = &route.request_headers;
     for name in &edits.remove {
-        request.remove_header(name);
+        headers.remove(name);
     }
     for (name, value) in &edits.set {
-        request.insert_header(name.clone(), value.clone())?;
+        headers.insert(name.clone(), value.clone());
     }
     for (name, value) in &edits.add {
-        request.append_header(name.clone(), value.clone())?;
+        headers.append(name.clone(), value.clone());
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, COOKIE};
 use pingora_core::Result;
-use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_http::ResponseHeader;
 
 use crate::context::Context;
 use crate::outcome::{self, Failure};
@@ -63,20 +63,21 @@ pub fn pick(
 }
 
 /// What is between the client and Tidegate is not for the backend to see.
-pub fn strip(request: &mut RequestHeader, ctx: &Context) -> Result<()> {
+pub fn strip(headers: &mut HeaderMap, ctx: &Context) {
     let Some(sticky) = ctx.pool.as_ref().and_then(|pool| pool.sticky.as_ref()) else {
-        return Ok(());
+        return;
     };
     if let Some(name) = sticky.private_header() {
-        request.remove_header(name);
+        headers.remove(name);
     }
-    match sticky.strip(&request.headers) {
-        Stripped::Unchanged => Ok(()),
+    match sticky.strip(headers) {
+        Stripped::Unchanged => {}
         Stripped::Removed => {
-            request.remove_header(&COOKIE);
-            Ok(())
+            headers.remove(COOKIE);
         }
-        Stripped::Replaced(cookies) => request.insert_header(COOKIE, cookies),
+        Stripped::Replaced(cookies) => {
+            headers.insert(COOKIE, cookies);
+        }
     }
 }
 

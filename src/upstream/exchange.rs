@@ -14,10 +14,10 @@ use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::v1::client::http_req_header_to_wire;
 use pingora_core::{Error, ErrorType, Result, RetryType};
 use pingora_http::{RequestHeader, ResponseHeader};
-use pingora_timeout::timeout;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::Limits;
+use crate::listener::deadline;
 use body::Body;
 
 /// What is read at once of a head and the body that comes with it, and of a body, in bytes.
@@ -63,7 +63,7 @@ impl Exchange {
             stream.write_all(&bytes).await?;
             stream.flush().await
         };
-        match timeout(self.limits.write, sending).await {
+        match deadline::within(self.limits.write, sending).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(Error::because(
                 ErrorType::WriteError,
@@ -125,7 +125,7 @@ impl Exchange {
     async fn fill(&mut self, room: usize) -> Result<usize> {
         self.read.reserve(room);
         let reading = self.stream.read_buf(&mut self.read);
-        match timeout(self.limits.silence, reading).await {
+        match deadline::within(self.limits.silence, reading).await {
             Ok(Ok(n)) => Ok(n),
             Ok(Err(error)) => Err(broken(error)),
             Err(_) => {
