@@ -44,6 +44,8 @@ pub struct Guard<S> {
     /// Read from the client, not yet given to Pingora.
     ahead: BytesMut,
     out: WriteBuffer,
+    /// Of HTTP/2: other streams had their chance to add to what is held.
+    gathered: bool,
     reading: Reading,
     /// The TLS handshake is not done yet.
     early: bool,
@@ -87,6 +89,7 @@ impl<S: IO> Guard<S> {
             socket_digest: Arc::new(socket_digest),
             ahead: BytesMut::new(),
             out: WriteBuffer::default(),
+            gathered: false,
             reading: Reading::Length(0),
             body_turn: None,
             awaits_continue: false,
@@ -122,6 +125,7 @@ impl<S: IO> Guard<S> {
     pub fn begin_http2(&mut self, first: BytesMut) {
         let watch = FrameWatch::new(self.connection.clone());
         self.ahead = first;
+        self.out = WriteBuffer::http2();
         self.reading = Reading::Http2(Box::new(watch));
     }
 
@@ -326,12 +330,7 @@ impl<S: IO> AsyncWrite for Guard<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if matches!(this.reading, Reading::Http2(_)) {
-            // h2 gathers its frames itself.
-            ready!(this.poll_frames_of_ours(cx))?;
-            let wrote = Pin::new(&mut this.inner).poll_write(cx, data);
-            let n = ready!(this.written(cx, wrote))?;
-            this.note_frames(cx, data.get(..n).unwrap_or_default())?;
-            return Poll::Ready(Ok(n));
+            return this.poll_write_frames(cx, data);
         }
         let wrote = this.out.poll_write(&mut this.inner, cx, data);
         this.written(cx, wrote)
@@ -347,31 +346,32 @@ impl<S: IO> AsyncWrite for Guard<S> {
             let first = bufs.iter().find(|b| !b.is_empty());
             return Pin::new(this).poll_write(cx, first.map_or(&[], |b| b));
         }
-        ready!(this.poll_frames_of_ours(cx))?;
-        let wrote = Pin::new(&mut this.inner).poll_write_vectored(cx, bufs);
-        let n = ready!(this.written(cx, wrote))?;
-        let mut left = n;
-        for slice in bufs {
-            let taken = left.min(slice.len());
-            this.note_frames(cx, slice.get(..taken).unwrap_or_default())?;
-            left -= taken;
+        let mut written = 0;
+        for slice in bufs.iter().filter(|b| !b.is_empty()) {
+            let n = match this.poll_write_frames(cx, slice)? {
+                Poll::Ready(n) => n,
+                Poll::Pending if written == 0 => return Poll::Pending,
+                Poll::Pending => break,
+            };
+            written += n;
+            if n < slice.len() {
+                break;
+            }
         }
-        Poll::Ready(Ok(n))
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {
-        matches!(self.reading, Reading::Http2(_)) && self.inner.is_write_vectored()
+        matches!(self.reading, Reading::Http2(_))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let _ = this.poll_frames_of_ours(cx)?;
+        if matches!(this.reading, Reading::Http2(_)) {
+            return this.poll_flush_frames(cx);
+        }
         let drained = this.out.poll_drain(&mut this.inner, cx);
-        let drained = match matches!(this.reading, Reading::Http2(_)) {
-            true => drained,
-            false => this.written(cx, drained),
-        };
-        ready!(drained)?;
+        ready!(this.written(cx, drained))?;
         Pin::new(&mut this.inner).poll_flush(cx)
     }
 

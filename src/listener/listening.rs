@@ -279,7 +279,8 @@ async fn serve<A>(
             let guard = Box::new(Guard::new(socket, Arc::new(connection)));
             deadline::scope(http1::serve(guard, app, shutdown)).await;
         }
-        Some(tls) => serve_tls(&tls, socket, connection, app, shutdown).await,
+        // What a handshake needs would be kept for as long as the connection lives.
+        Some(tls) => Box::pin(serve_tls(&tls, socket, connection, app, shutdown)).await,
     }
 }
 
@@ -295,7 +296,8 @@ async fn serve_tls<A>(
     let limits = &connection.config.limits;
     let metrics = connection.listener.metrics.clone();
     let accepted = tls.accept(socket, limits.max_queued_handshakes);
-    let (stream, facts) = match timeout(limits.tls_handshake_timeout, accepted).await {
+    let accepted = Box::pin(timeout(limits.tls_handshake_timeout, accepted)).await;
+    let (stream, facts) = match accepted {
         Ok(Ok(accepted)) => accepted,
         Ok(Err(error)) => {
             log::debug!("listener {}: {error}", connection.config.name);

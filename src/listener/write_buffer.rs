@@ -7,16 +7,45 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::AsyncWrite;
 
-/// What is held back at most until a flush, in bytes: one TLS record.
+/// What is held back at most until a flush, in bytes: one TLS record, and for HTTP/2 a whole frame with others.
 const CAPACITY: usize = 16 * 1024;
+const CAPACITY_HTTP2: usize = 32 * 1024;
 
 /// Bytes written but not yet sent. Holds no memory when it is empty.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct WriteBuffer {
     held: BytesMut,
+    capacity: usize,
+}
+
+impl Default for WriteBuffer {
+    fn default() -> WriteBuffer {
+        WriteBuffer {
+            held: BytesMut::new(),
+            capacity: CAPACITY,
+        }
+    }
 }
 
 impl WriteBuffer {
+    /// The frames of many streams go through it.
+    pub fn http2() -> WriteBuffer {
+        WriteBuffer {
+            held: BytesMut::new(),
+            capacity: CAPACITY_HTTP2,
+        }
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Holds these few bytes back, too.
+    pub fn hold(&mut self, bytes: &[u8]) {
+        self.held.extend_from_slice(bytes);
+    }
+
     /// Holds `data` back if it is small, else sends it together with what is held.
     pub fn poll_write<W: AsyncWrite + Unpin>(
         &mut self,
@@ -24,7 +53,7 @@ impl WriteBuffer {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.held.len() + data.len() <= CAPACITY {
+        if self.held.len() + data.len() <= self.capacity {
             self.held.extend_from_slice(data);
             return Poll::Ready(Ok(data.len()));
         }

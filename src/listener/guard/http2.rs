@@ -17,7 +17,9 @@ impl<S: IO> Guard<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let _ = self.poll_frames_of_ours(cx)?;
+        if self.hold_frames_of_ours() {
+            let _ = self.out.poll_drain(&mut self.inner, cx)?;
+        }
         let before = buf.filled().len();
         let read = match self.watch().and_then(FrameWatch::for_h2) {
             Some(frames) => {
@@ -80,20 +82,47 @@ impl<S: IO> Guard<S> {
         }
     }
 
-    /// Sends the watch's own frames, where they fit between h2's.
+    /// Puts the watch's own frames where they fit between h2's, and sends what is held.
     pub(super) fn poll_frames_of_ours(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // A write that was put off must be repeated with the same bytes (TLS).
-        if self.taking.blocked {
-            return Poll::Ready(Ok(()));
-        }
+        self.hold_frames_of_ours();
+        self.out.poll_drain(&mut self.inner, cx)
+    }
+
+    fn hold_frames_of_ours(&mut self) -> bool {
         let Reading::Http2(watch) = &mut self.reading else {
-            return Poll::Ready(Ok(()));
+            return false;
         };
-        while let Some(frames) = watch.for_client() {
-            let n = ready!(Pin::new(&mut self.inner).poll_write(cx, frames))?;
-            bytes::Buf::advance(frames, n);
+        let Some(frames) = watch.for_client() else {
+            return false;
+        };
+        self.out.hold(&frames.split());
+        true
+    }
+
+    /// Gathers frames: streams that answer at the same time share a record and a system call.
+    pub(super) fn poll_write_frames(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.hold_frames_of_ours();
+        let wrote = self.out.poll_write(&mut self.inner, cx, data);
+        let n = ready!(self.written(cx, wrote))?;
+        self.note_frames(cx, data.get(..n).unwrap_or_default())?;
+        Poll::Ready(Ok(n))
+    }
+
+    /// Sends what is held, once all streams that are ready have added theirs: the connection's task goes behind them.
+    pub(super) fn poll_flush_frames(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.hold_frames_of_ours();
+        if !self.out.is_empty() && !std::mem::replace(&mut self.gathered, true) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
-        Poll::Ready(Ok(()))
+        let drained = self.out.poll_drain(&mut self.inner, cx);
+        ready!(self.written(cx, drained))?;
+        self.gathered = false;
+        Pin::new(&mut self.inner).poll_flush(cx)
     }
 
     /// Tells the watch what h2 wrote.
