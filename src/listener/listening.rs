@@ -286,7 +286,7 @@ async fn serve<A>(
 
 async fn serve_tls<A>(
     tls: &Tls,
-    socket: Socket,
+    mut socket: Socket,
     mut connection: Connection,
     app: &Arc<A>,
     shutdown: &ShutdownWatch,
@@ -295,6 +295,7 @@ async fn serve_tls<A>(
 {
     let limits = &connection.config.limits;
     let metrics = connection.listener.metrics.clone();
+    socket.read_ahead();
     let accepted = tls.accept(socket, limits.max_queued_handshakes);
     let accepted = Box::pin(timeout(limits.tls_handshake_timeout, accepted)).await;
     let (stream, facts) = match accepted {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
@@ -37,11 +37,15 @@ impl Kernel {
     }
 }
 
-/// A client's socket. Bytes read past a PROXY header wait in `ahead` and are read first.
+/// What is read at once for a reader that asks for less, in bytes: most records of a request.
+const READ_AHEAD: usize = 4096;
+
+/// A client's socket. Bytes read past a PROXY header, or ahead of TLS, wait in `ahead` and are read first.
 #[derive(Debug)]
 pub struct Socket {
     kernel: Kernel,
     ahead: BytesMut,
+    reads_ahead: bool,
 }
 
 impl Socket {
@@ -50,6 +54,24 @@ impl Socket {
         Socket {
             kernel,
             ahead: BytesMut::new(),
+            reads_ahead: false,
+        }
+    }
+
+    /// From now on TLS reads from it, which asks for a record's head and its body one after the other: both come by one
+    /// system call.
+    pub fn read_ahead(&mut self) {
+        self.reads_ahead = true;
+    }
+
+    fn poll_read_kernel(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.kernel {
+            Kernel::Tcp(s) => Pin::new(s).poll_read(cx, buf),
+            Kernel::Unix(s) => Pin::new(s).poll_read(cx, buf),
         }
     }
 
@@ -74,10 +96,18 @@ impl AsyncRead for Socket {
             }
             return Poll::Ready(Ok(()));
         }
-        match &mut self.kernel {
-            Kernel::Tcp(s) => Pin::new(s).poll_read(cx, buf),
-            Kernel::Unix(s) => Pin::new(s).poll_read(cx, buf),
+        if !self.reads_ahead || buf.remaining() >= READ_AHEAD {
+            return self.poll_read_kernel(cx, buf);
         }
+        let mut bytes = [std::mem::MaybeUninit::uninit(); READ_AHEAD];
+        let mut read = ReadBuf::uninit(&mut bytes);
+        ready!(self.poll_read_kernel(cx, &mut read))?;
+        let (asked, ahead) = read
+            .filled()
+            .split_at(read.filled().len().min(buf.remaining()));
+        buf.put_slice(asked);
+        self.ahead.extend_from_slice(ahead);
+        Poll::Ready(Ok(()))
     }
 }
 
