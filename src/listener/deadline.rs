@@ -53,9 +53,9 @@ impl Alarm {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Late;
 
-/// Gives the task that runs `work` its timer.
-pub async fn scope<T>(work: impl Future<Output = T>) -> T {
-    TIMES.scope(Times::default(), work).await
+/// Gives the task that runs `work` its timer. No `async fn`: that would hold the room of `work` twice.
+pub fn scope<W: Future>(work: W) -> impl Future<Output = W::Output> {
+    TIMES.scope(Times::default(), work)
 }
 
 /// Runs `work` for at most this long, by the task's timer; one without has a timer for each.

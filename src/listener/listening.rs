@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use pingora_core::apps::HttpServerApp;
-use pingora_core::protocols::tls::ALPN;
+use pingora_core::protocols::tls::{ALPN, SslStream};
 use pingora_core::protocols::{Ssl, UniqueID};
 use pingora_core::server::ShutdownWatch;
 use pingora_timeout::timeout;
@@ -279,34 +279,41 @@ async fn serve<A>(
             let guard = Box::new(Guard::new(socket, Arc::new(connection)));
             deadline::scope(http1::serve(guard, app, shutdown)).await;
         }
-        // What a handshake needs would be kept for as long as the connection lives.
-        Some(tls) => Box::pin(serve_tls(&tls, socket, connection, app, shutdown)).await,
+        Some(tls) => {
+            // What a handshake needs would be kept for as long as the connection lives.
+            let shaken = Box::pin(handshake(&tls, socket, connection)).await;
+            let Some(mut guard) = shaken else { return };
+            if guard.selected_alpn_proto() == Some(ALPN::H2) {
+                guard.begin_http2(Default::default());
+                Box::pin(http2::serve(guard, app, shutdown)).await;
+            } else {
+                deadline::scope(http1::serve(guard, app, shutdown)).await;
+            }
+        }
     }
 }
 
-async fn serve_tls<A>(
+/// The TLS handshake; `None` when the connection ends with it.
+async fn handshake(
     tls: &Tls,
     mut socket: Socket,
     mut connection: Connection,
-    app: &Arc<A>,
-    shutdown: &ShutdownWatch,
-) where
-    A: HttpServerApp + Send + Sync + 'static,
-{
+) -> Option<Box<Guard<SslStream<Socket>>>> {
     let limits = &connection.config.limits;
     let metrics = connection.listener.metrics.clone();
     socket.read_ahead();
     let accepted = tls.accept(socket, limits.max_queued_handshakes);
-    let accepted = Box::pin(timeout(limits.tls_handshake_timeout, accepted)).await;
-    let (stream, facts) = match accepted {
+    let (stream, facts) = match timeout(limits.tls_handshake_timeout, accepted).await {
         Ok(Ok(accepted)) => accepted,
         Ok(Err(error)) => {
             log::debug!("listener {}: {error}", connection.config.name);
-            return metrics.handshake_failures.inc(error.reason());
+            metrics.handshake_failures.inc(error.reason());
+            return None;
         }
         Err(_) => {
             metrics.slow_closed.inc(SlowPhase::Tls);
-            return metrics.handshake_failures.inc(HandshakeFailure::Timeout);
+            metrics.handshake_failures.inc(HandshakeFailure::Timeout);
+            return None;
         }
     };
     let version = match facts.version {
@@ -318,13 +325,7 @@ async fn serve_tls<A>(
         connection.early_data().begin();
     }
     connection.tls = Some(facts);
-    let http2 = stream.selected_alpn_proto() == Some(ALPN::H2);
-    let mut guard = Box::new(Guard::new(stream, Arc::new(connection)));
+    let guard = Box::new(Guard::new(stream, Arc::new(connection)));
     log::trace!("connection {}: TLS done", guard.id());
-    if http2 {
-        guard.begin_http2(Default::default());
-        http2::serve(guard, app, shutdown).await;
-    } else {
-        deadline::scope(http1::serve(guard, app, shutdown)).await;
-    }
+    Some(guard)
 }
