@@ -106,6 +106,7 @@ impl Exchange {
             }
             let room = self.body.room(READ_BODY);
             if self.fill(room).await? == 0 {
+                self.keeps = false;
                 self.body.end()?;
             }
         }
@@ -156,3 +157,6 @@ fn broken(error: io::Error) -> Box<Error> {
 fn garbage(why: &'static str) -> Box<Error> {
     Error::explain(ErrorType::InvalidHTTPHeader, why).into_up()
 }
+
+#[cfg(test)]
+mod tests;
