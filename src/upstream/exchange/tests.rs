@@ -24,8 +24,11 @@ async fn ask(exchange: &mut Exchange, method: &str) {
     exchange.send(&request).await.unwrap();
 }
 
-/// Status and body of the final response, given these pieces; and whether the connection may be used again.
-async fn read(method: &str, pieces: &[&str], closes: bool) -> Result<(u16, String, bool)> {
+/// Status and body of a final response, and whether the connection may be used again.
+type Seen = (u16, String, bool);
+
+/// What is seen of these pieces.
+async fn read(method: &str, pieces: &[&str], closes: bool) -> Result<Seen> {
     let (mut exchange, mut backend) = exchange();
     ask(&mut exchange, method).await;
     let writing = async {
@@ -60,7 +63,7 @@ async fn a_body_ends_where_its_head_says() {
     let length = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
     let hello = |kept| (200, "hello".to_owned(), kept);
-    let cases: [(&[&str], bool, (u16, String, bool)); 8] = [
+    let cases: [(&[&str], bool, Seen); 8] = [
         (&[length, "hello"], false, hello(true)),
         (&[length, "hel", "lo"], false, hello(true)),
         (
