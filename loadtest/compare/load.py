@@ -74,8 +74,10 @@ def wrk(url, seconds, *options, folder=None, body=None, close=False):
     if bad or "Non-2xx" in out:
         raise Failed(out)
     requests, took = re.search(r"(\d+) requests in ([\d.]+)(\w+),", out).groups()[:2]
-    share = {p: re.search(rf"^\s+{p}%\s+([\d.]+)(\w+)$", out, re.M).groups() for p in (50, 99)}
-    micros = {p: float(number) * UNITS[unit] for p, (number, unit) in share.items()}
+    share = {p: re.search(rf"^\s+{p}%\s+([\d.]+)(\w+)$", out, re.M) for p in (50, 99)}
+    if not all(share.values()):
+        raise Failed(f"not one request was over in {seconds} s")
+    micros = {p: float(found[1]) * UNITS[found[2]] for p, found in share.items()}
     return result(int(requests), float(took), micros[50], micros[99])
 
 
