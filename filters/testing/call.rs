@@ -1,5 +1,4 @@
 //! What goes in and what comes out of a test.
-#![allow(clippy::panic, clippy::expect_used)]
 
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};

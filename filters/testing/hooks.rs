@@ -1,5 +1,4 @@
 //! Finds hooks that were written but not named in `hooks`: they would silently never run.
-#![allow(clippy::panic, clippy::expect_used)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -1,8 +1,8 @@
 //! The short way of a request without a body: one head out, one response back, on one task.
 //!
 //! Pingora's proxy joins two halves by channels, so that a body can go up while a response comes down. Most requests have
-//! no body: for them this calls the same phases in the same order over Pingora's sessions and connector, at about half the
-//! cost.
+//! no body: for them this calls the same phases in the same order over Pingora's session with the client, its connector and
+//! an [`Exchange`] with the backend.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
