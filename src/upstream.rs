@@ -1,8 +1,11 @@
 //! From a picked backend to the peer that Pingora connects to. Everything that does not change from request to
 //! request is made when the snapshot is built.
 
+mod connect;
 mod exchange;
+mod idle;
 mod peer;
+mod stream;
 pub mod upgrade;
 
 use std::collections::hash_map::DefaultHasher;
@@ -20,8 +23,9 @@ use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::upstreams::peer::{HttpPeer, PeerOptions};
 use pingora_core::utils::tls::CertKey;
 
+pub use connect::Connector;
 pub use exchange::Exchange;
-pub use peer::{AttemptPeer, Target};
+pub use peer::Target;
 
 use crate::config::model::{Address, Timeouts, Upstream, UpstreamProtocol};
 

@@ -8,13 +8,12 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Instant;
 
 use futures_util::FutureExt;
 use http::{HeaderValue, Method, StatusCode, Version, header};
-use pingora_core::connectors::{ConnectorOptions, TransportConnector};
 use pingora_core::protocols::http::HttpTask;
 use pingora_core::server::configuration::ServerConf;
-use pingora_core::upstreams::peer::Peer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
@@ -23,14 +22,14 @@ use tidegate_filters::Hooks;
 use super::{Proxy, attempt, filters, hop_by_hop};
 use crate::config::model::UpstreamProtocol;
 use crate::context::Context;
-use crate::upstream::{AttemptPeer, Exchange};
+use crate::upstream::{Connector, Exchange};
 
 /// Fields that a request gets on its way, for which there is room at once.
 const ADDED: usize = 8;
 
-/// Carries requests to backends that speak HTTP/1.1. Its idle connections are its own.
+/// Carries requests to backends that speak HTTP/1.1.
 pub struct Direct {
-    connector: TransportConnector,
+    connector: Connector,
     attempts: usize,
 }
 
@@ -61,9 +60,8 @@ fn is_plain(request: &RequestHeader) -> bool {
 
 impl Direct {
     pub fn new(conf: &Arc<ServerConf>) -> Direct {
-        let options = ConnectorOptions::from_server_conf(conf);
         Direct {
-            connector: TransportConnector::new(Some(options)),
+            connector: Connector::new(conf),
             attempts: conf.max_retries,
         }
     }
@@ -92,8 +90,9 @@ impl Direct {
             Ok(request) => request,
             Err(error) => return Err(attempt::failed(session, ctx, error, false, false)),
         };
-        let peer = AttemptPeer::new(begun.target, &begun.limits);
-        let (stream, reused) = match self.connector.get_stream(&peer).await {
+        let target = &begun.target;
+        let found = self.connector.get(target, &begun.limits, Instant::now());
+        let (stream, reused) = match found.await {
             Ok(connected) => connected,
             Err(error) => {
                 let error = attempt::failed(session, ctx, error.into_up(), true, false);
@@ -106,8 +105,7 @@ impl Direct {
             return Err(attempt::failed(session, ctx, error, false, reused));
         }
         if let Some(stream) = backend.into_idle() {
-            let connector = &self.connector;
-            connector.release_stream(stream, peer.reuse_hash(), peer.idle_timeout());
+            target.idle().put(stream, target.idle_until(Instant::now()));
         }
         Ok(())
     }

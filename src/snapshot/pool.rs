@@ -74,11 +74,14 @@ impl PoolHandle {
         let connect = Connect::new(&config.upstream)?;
         let mut targets = HashMap::default();
         for backend in &config.backends {
+            let key = Backend::key_of(&backend.id);
+            let earlier = before.and_then(|before| before.targets.get(&key));
+            let earlier = earlier.map(|known| &*known.target);
             let known = Known {
-                target: Arc::new(Target::new(connect.peer(&backend.address)?)),
+                target: Arc::new(Target::new(connect.peer(&backend.address)?, earlier)),
                 metrics: metrics.backend(&config.name, &backend.id),
             };
-            targets.insert(Backend::key_of(&backend.id), known);
+            targets.insert(key, known);
         }
         let events = Arc::new(PoolEvents::new(metrics.clone()));
         let earlier = before.map(|before| &before.pool);
@@ -115,6 +118,9 @@ impl PoolHandle {
     /// Lets time pass; to be called about once a second.
     pub fn tick(&self, now: Instant) {
         self.pool.tick(now);
+        for known in self.targets.values() {
+            known.target.idle().sweep(now);
+        }
         if let Some(sticky) = &self.sticky {
             let unix = unix_seconds();
             sticky.refresh(&self.pool, Clock { now, unix });

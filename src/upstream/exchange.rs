@@ -10,13 +10,13 @@ use std::io;
 
 use bytes::{Bytes, BytesMut};
 use http::Method;
-use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::v1::client::http_req_header_to_wire;
 use pingora_core::{Error, ErrorType, Result, RetryType};
 use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::Limits;
+use super::stream::Stream;
 use crate::listener::deadline;
 use body::Body;
 

@@ -1,30 +1,45 @@
-//! The backend of one attempt, as Pingora's connector asks for it: what is the same for every attempt is shared, and the
-//! key of its idle connections is known since the snapshot was built.
+//! One backend as it is connected to, with its idle connections; and one attempt at it, as Pingora's connector asks for it.
 
 use std::fmt;
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::upstreams::peer::{HttpPeer, Peer, PeerOptions};
 use pingora_core::utils::tls::CertKey;
 
 use super::Limits;
+use super::idle::Idle;
 
 /// How to connect to one backend.
 #[derive(Debug)]
 pub struct Target {
     peer: HttpPeer,
     key: u64,
+    idle: Arc<Idle>,
 }
 
 impl Target {
-    pub fn new(peer: HttpPeer) -> Target {
+    /// Idle connections to the same backend, made in the same way, are kept from `before`.
+    pub fn new(peer: HttpPeer, before: Option<&Target>) -> Target {
+        let key = peer.reuse_hash();
+        let same = before.filter(|before| before.key == key);
         Target {
-            key: peer.reuse_hash(),
             peer,
+            key,
+            idle: same.map_or_else(Arc::default, |before| before.idle.clone()),
         }
+    }
+
+    /// Connections that wait for a request.
+    pub fn idle(&self) -> &Idle {
+        &self.idle
+    }
+
+    /// Until when a connection that is idle from `now` on is kept.
+    pub fn idle_until(&self, now: Instant) -> Instant {
+        let longest = self.peer.idle_timeout();
+        now + longest.unwrap_or_default()
     }
 
     /// To be copied and changed at will.
@@ -33,7 +48,7 @@ impl Target {
     }
 }
 
-/// One attempt at a [`Target`].
+/// One attempt at a [`Target`] to which Pingora connects.
 #[derive(Debug, Clone)]
 pub struct AttemptPeer {
     target: Arc<Target>,
@@ -80,12 +95,6 @@ impl Peer for AttemptPeer {
 
     fn total_connection_timeout(&self) -> Option<Duration> {
         Some(self.connect)
-    }
-
-    /// Idle connections lie under the backend's own key: asking the kernel whose each one is would be a system call for
-    /// every request.
-    fn matches_fd<V: AsRawFd>(&self, _fd: V) -> bool {
-        true
     }
 }
 

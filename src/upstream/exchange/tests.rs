@@ -15,7 +15,7 @@ fn exchange() -> (Exchange, DuplexStream) {
         silence: SECOND,
         write: SECOND,
     };
-    (Exchange::new(Box::new(ours), limits), backend)
+    (Exchange::new(Stream::Other(Box::new(ours)), limits), backend)
 }
 
 async fn ask(exchange: &mut Exchange, method: &str) {
