@@ -48,6 +48,7 @@ pub struct Connection {
     slow: AtomicU8,
     conversations: AtomicBool,
     parted: AtomicBool,
+    closes: AtomicBool,
     awaits_body: AtomicBool,
     requests: AtomicU32,
     early: EarlyData,
@@ -108,6 +109,7 @@ impl Connection {
             slow: AtomicU8::new(0),
             conversations: AtomicBool::new(false),
             parted: AtomicBool::new(false),
+            closes: AtomicBool::new(false),
             awaits_body: AtomicBool::new(false),
             requests: AtomicU32::new(0),
             early: EarlyData::default(),
@@ -241,6 +243,16 @@ impl Connection {
     /// Whether it is the client's turn to send more of its HTTP/1 request's body.
     pub fn awaits_body(&self) -> bool {
         self.awaits_body.load(Ordering::Acquire)
+    }
+
+    /// The HTTP/1 connection ends with the response that is to come.
+    pub fn close(&self) {
+        self.closes.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the HTTP/1 connection ends with the response under way.
+    pub(super) fn closes(&self) -> bool {
+        self.closes.load(Ordering::Relaxed)
     }
 
     /// Counts one more HTTP/1 request.

@@ -225,6 +225,34 @@ impl<S: IO> Guard<S> {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
+    /// Sends both pieces, one behind the other and past what is held back; `sent` of them went out already.
+    pub fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        pieces: [&[u8]; 2],
+        sent: &mut usize,
+    ) -> Poll<io::Result<()>> {
+        let [first, second] = pieces;
+        while *sent < first.len() + second.len() {
+            let inner = Pin::new(&mut self.inner);
+            let wrote = match first.get(*sent..).filter(|left| !left.is_empty()) {
+                Some(left) if second.is_empty() || !inner.is_write_vectored() => {
+                    inner.poll_write(cx, left)
+                }
+                Some(left) => {
+                    let both = [io::IoSlice::new(left), io::IoSlice::new(second)];
+                    inner.poll_write_vectored(cx, &both)
+                }
+                None => inner.poll_write(cx, &second[*sent - first.len()..]),
+            };
+            match ready!(self.written(cx, wrote))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                n => *sent += n,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Between two requests only the end of the connection is news; early bytes wait.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.ahead.len() < MAX_AHEAD {

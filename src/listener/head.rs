@@ -4,10 +4,12 @@
 mod fields;
 mod host;
 mod line;
+mod request;
 
 use fields::Fields;
 use line::RequestLine;
 pub(super) use line::is_token_byte;
+pub use request::request;
 
 pub use super::refusal::Refusal;
 

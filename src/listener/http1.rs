@@ -2,8 +2,11 @@
 //!
 //! Between two requests a connection owns its stream and nothing else: no parsed head, no buffer.
 
+mod response;
+mod session;
+
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -15,9 +18,10 @@ use pingora_core::server::ShutdownWatch;
 use tokio::io::ReadBuf;
 
 use super::guard::Guard;
-use super::head::{Framing, HeadFacts, HeadLimits, HeadScanner, Progress, Refusal};
+use super::head::{self, Framing, HeadFacts, HeadLimits, HeadScanner, Progress, Refusal};
 use super::seats::Waits;
 use super::{deadline, http2, refuse};
+use session::{Back, Session};
 use crate::observe::metrics::{RejectReason, SlowPhase};
 
 /// Most heads fit in one read of this size.
@@ -46,6 +50,7 @@ where
     A: HttpServerApp + Send + Sync + 'static,
 {
     let mut first = true;
+    let back = Back::default();
     loop {
         match next(&mut guard, first, shutdown).await {
             Next::Closed => return close(&mut guard).await,
@@ -67,7 +72,8 @@ where
                 }
                 guard.connection().finish_head();
                 guard.begin_request(rest, facts.framing, facts.expect_continue);
-                match serve_request(guard, head, app, shutdown).await {
+                let lent = Lent { guard, head, facts };
+                match serve_request(lent, &back, app, shutdown).await {
                     Some(reusable) => guard = reusable,
                     None => return,
                 }
@@ -77,10 +83,17 @@ where
     }
 }
 
-/// One request through Pingora; the guard comes back when the connection may carry another.
-async fn serve_request<S, A>(
+/// What one request is served with.
+struct Lent<S> {
     guard: Box<Guard<S>>,
     head: BytesMut,
+    facts: HeadFacts,
+}
+
+/// One request through the proxy; the guard comes back when the connection may carry another.
+async fn serve_request<S, A>(
+    lent: Lent<S>,
+    back: &Back<S>,
     app: &Arc<A>,
     shutdown: &ShutdownWatch,
 ) -> Option<Box<Guard<S>>>
@@ -88,19 +101,41 @@ where
     S: IO + 'static,
     A: HttpServerApp + Send + Sync + 'static,
 {
-    let connection = guard.connection().clone();
+    let connection = lent.guard.connection().clone();
     connection.count_request();
+    let request = app.process_new_http(session_of(lent, back), shutdown);
+    let reused = deadline::bound(request, Duration::ZERO, || {
+        connection.cut();
+        true
+    });
+    match reused.await {
+        Some(reused) => reused.consume().0.into_any().downcast().ok(),
+        None => back.lock().unwrap_or_else(PoisonError::into_inner).take(),
+    }
+}
+
+/// A session of ours where it can do what is asked for, else Pingora's.
+fn session_of<S: IO + 'static>(lent: Lent<S>, back: &Back<S>) -> ServerSession {
+    let Lent { guard, head, facts } = lent;
+    let bodiless = matches!(facts.framing, Framing::None | Framing::Length(0));
+    if bodiless && !facts.upgrade {
+        match head::request(head, &facts) {
+            Ok(request) => {
+                let session = Session::new(guard, back.clone(), request, facts.keep_alive);
+                return ServerSession::new_custom(Box::new(session));
+            }
+            Err(head) => return pingora_session(guard, head),
+        }
+    }
+    pingora_session(guard, head)
+}
+
+fn pingora_session<S: IO + 'static>(guard: Box<Guard<S>>, head: BytesMut) -> ServerSession {
     let stream: Stream = guard;
     let mut session = ServerSession::new_http1(stream);
     // Pingora parses the head from here and asks the stream only for the body.
     session.set_pipelined_prefix(head);
-    let request = app.process_new_http(session, shutdown);
-    let reused = deadline::bound(request, Duration::ZERO, || {
-        connection.cut();
-        true
-    })
-    .await?;
-    reused.consume().0.into_any().downcast().ok()
+    session
 }
 
 async fn close<S: IO>(guard: &mut Guard<S>) {

@@ -43,7 +43,7 @@ pub async fn failure(session: &mut Session, ctx: &mut Context, failure: Failure)
 pub async fn of_error(session: &mut Session, ctx: &mut Context, failure: Failure) -> FailToProxy {
     let status = failure.status;
     if status != 499 && session.response_written().is_none() {
-        session.set_keepalive(None);
+        close(session, ctx);
         // What a filter has answered has been up the chain.
         let response = match ctx.answer.take() {
             Some(response) => response,
@@ -111,7 +111,15 @@ pub fn edit_head(
     if let Some(connection) = &ctx.connection
         && (connection.listener.says_goodbye() || connection.is_last_request())
     {
-        session.set_keepalive(None);
+        close(session, ctx);
     }
     Ok(())
+}
+
+/// An HTTP/1 connection ends with this response.
+fn close(session: &mut Session, ctx: &Context) {
+    session.set_keepalive(None);
+    if let Some(connection) = &ctx.connection {
+        connection.close();
+    }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderValue, Method, StatusCode, Version, header};
 use pingora_core::protocols::http::HttpTask;
@@ -26,6 +27,9 @@ use crate::upstream::{Connector, Exchange};
 
 /// Fields that a request gets on its way, for which there is room at once.
 const ADDED: usize = 8;
+
+/// What is gathered of a body before the client gets the first of it, in bytes, if it is there at once.
+const GATHERED: usize = 48 * 1024;
 
 /// Carries requests to backends that speak HTTP/1.1.
 pub struct Direct {
@@ -163,14 +167,15 @@ async fn relay(
         let last = !response.status.is_informational();
         let mut tasks = Vec::with_capacity(2);
         tasks.push(HttpTask::Header(response, over));
-        if last && !over {
-            // Most often the body came with the head, and goes on with it.
-            if let Some(read) = backend.body().now_or_never() {
-                over = backend.is_over();
-                tasks.push(piece(read, over, ctx)?);
-            }
+        let mut fault = None;
+        if last {
+            fault = gather(backend, &mut tasks, ctx)?;
+            over = backend.is_over();
         }
-        session.write_response_tasks(tasks).await?;
+        session.as_mut().response_duplex_vec(tasks).await?;
+        if let Some(fault) = fault {
+            return Err(fault);
+        }
         if last {
             break;
         }
@@ -179,13 +184,39 @@ async fn relay(
         let read = unless_gone(session, backend.body()).await;
         over = backend.is_over();
         let task = piece(read, over, ctx)?;
-        session.write_response_tasks(vec![task]).await?;
+        session.as_mut().response_duplex_vec(vec![task]).await?;
     }
     Ok(())
 }
 
+/// Most often the body, or much of it, came with the head: it goes on with it. A fault behind the first piece comes back:
+/// what was good before it is the client's.
+fn gather(
+    backend: &mut Exchange,
+    tasks: &mut Vec<HttpTask>,
+    ctx: &mut Context,
+) -> Result<Option<Box<Error>>> {
+    let mut gathered = 0;
+    while !backend.is_over() && gathered < GATHERED {
+        let Some(read) = backend.body().now_or_never() else {
+            break;
+        };
+        let first = gathered == 0;
+        gathered += match &read {
+            Ok(data) => data.as_ref().map_or(0, Bytes::len),
+            Err(_) => 0,
+        };
+        match piece(read, backend.is_over(), ctx) {
+            Ok(task) => tasks.push(task),
+            Err(error) if first => return Err(error),
+            Err(error) => return Ok(Some(error)),
+        }
+    }
+    Ok(None)
+}
+
 /// A piece of the body, as filters leave it.
-fn piece(read: Result<Option<bytes::Bytes>>, over: bool, ctx: &mut Context) -> Result<HttpTask> {
+fn piece(read: Result<Option<Bytes>>, over: bool, ctx: &mut Context) -> Result<HttpTask> {
     let mut data = read?;
     filters::response_body(&mut data, over, ctx)?;
     Ok(HttpTask::Body(data, over))

@@ -182,6 +182,11 @@ fn looks_like_framing(name: &[u8]) -> bool {
 
 /// RFC 9110 5.5: visible bytes, space, tab and what lies above ASCII.
 fn check_value(value: &[u8]) -> Result<(), Refusal> {
+    // Without a way out, so that many bytes are looked at in one step.
+    let is_bad = |byte: &u8| (*byte < b' ' && *byte != b'\t') || *byte == 127;
+    if !value.iter().fold(false, |bad, byte| bad | is_bad(byte)) {
+        return Ok(());
+    }
     match value
         .iter()
         .find(|&&byte| byte.is_ascii_control() && byte != b'\t')

@@ -18,9 +18,26 @@ pub(super) struct Authority {
 }
 
 /// RFC 9110 5.6.2.
-pub(in crate::listener) fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+pub(in crate::listener) const fn is_token_byte(byte: u8) -> bool {
+    TOKEN[byte as usize]
 }
+
+/// Every byte of every name is looked up here.
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let marks = b"!#$%&'*+-.^_`|~";
+    let mut at = 0;
+    while at < marks.len() {
+        table[marks[at] as usize] = true;
+        at += 1;
+    }
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte as usize] |= (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    table
+};
 
 /// Checks as much of the method as is there, so that what is no HTTP at all is refused with its first bytes.
 pub(super) fn check_method(start: &[u8]) -> Result<(), Refusal> {
