@@ -28,7 +28,10 @@ pub enum Bound {
 /// A socket that connections are accepted from.
 #[derive(Debug)]
 pub enum Accepting {
-    Tcp(TcpListener),
+    Tcp {
+        listener: TcpListener,
+        port: u16,
+    },
     Unix {
         listener: UnixListener,
         /// Held for its drop.
@@ -63,6 +66,8 @@ fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     )?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // Accepted connections inherit it: a response is one write, nothing is gained by waiting for more.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -105,7 +110,10 @@ impl Bound {
     /// Hands the socket to the runtime that this is called in.
     pub fn accepting(self) -> io::Result<Accepting> {
         Ok(match self {
-            Bound::Tcp(listener) => Accepting::Tcp(TcpListener::from_std(listener)?),
+            Bound::Tcp(listener) => Accepting::Tcp {
+                port: listener.local_addr()?.port(),
+                listener: TcpListener::from_std(listener)?,
+            },
             Bound::Unix(listener, path) => Accepting::Unix {
                 listener: UnixListener::from_std(listener)?,
                 _path: path,
@@ -114,16 +122,55 @@ impl Bound {
     }
 }
 
+/// A connection that was just accepted.
+#[derive(Debug)]
+pub struct Accepted {
+    pub kernel: Kernel,
+    /// Who is at the other end; `None` on a Unix socket.
+    pub peer: Option<SocketAddr>,
+    /// The port that the client connected to, 0 on a Unix socket.
+    pub local_port: u16,
+}
+
 impl Accepting {
     /// The next connection.
-    pub async fn accept(&self) -> io::Result<Kernel> {
+    pub async fn accept(&self) -> io::Result<Accepted> {
         match self {
-            Accepting::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
-                stream.set_nodelay(true)?;
-                Ok(Kernel::Tcp(stream))
+            Accepting::Tcp { listener, port } => {
+                let (stream, peer) = listener.accept().await?;
+                Ok(Accepted {
+                    kernel: Kernel::Tcp(stream),
+                    peer: Some(peer),
+                    local_port: *port,
+                })
             }
-            Accepting::Unix { listener, .. } => Ok(Kernel::Unix(listener.accept().await?.0)),
+            Accepting::Unix { listener, .. } => Ok(Accepted {
+                kernel: Kernel::Unix(listener.accept().await?.0),
+                peer: None,
+                local_port: 0,
+            }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_accepted_sends_at_once() {
+        let bound = bind(&Address::Tcp("127.0.0.1:0".parse().unwrap())).unwrap();
+        let Ok(Address::Tcp(address)) = bound.local_address() else {
+            panic!("no TCP address")
+        };
+        let accepting = bound.accepting().unwrap();
+        let client = tokio::net::TcpStream::connect(address).await.unwrap();
+        let accepted = accepting.accept().await.unwrap();
+        let Kernel::Tcp(stream) = &accepted.kernel else {
+            panic!("not TCP")
+        };
+        assert!(stream.nodelay().unwrap());
+        assert_eq!(accepted.peer, client.local_addr().ok());
+        assert_eq!(accepted.local_port, address.port());
     }
 }

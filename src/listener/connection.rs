@@ -6,17 +6,20 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use http::HeaderValue;
-use pingora_core::protocols::Digest;
-use pingora_core::protocols::raw_connect::ProxyDigest;
-use pingora_http::ResponseHeader;
 
 use super::addresses::Place;
+use super::deadline;
 use super::early_data::EarlyData;
 use super::listening::Shared;
 use super::seats::{Seat, Waits};
 use super::tls::{ClientCertificate, Identity};
 use crate::config::model::Listener;
 use crate::observe::metrics::{KeyType, RejectReason, SlowPhase};
+
+tokio::task_local! {
+    /// Pingora has no place for it in a session that would not be made anew for each request.
+    static CURRENT: Arc<Connection>;
+}
 
 const BODY_SLOW: u8 = 1;
 const RESPONSE_SLOW: u8 = 2;
@@ -35,7 +38,7 @@ pub struct Connection {
     /// The port that the client connected to, 0 on a Unix socket.
     pub local_port: u16,
     /// Set when the handshake is done.
-    pub tls: Option<TlsFacts>,
+    pub tls: Option<Box<TlsFacts>>,
     /// Came without the PROXY header that is required: only the health path is answered.
     pub health_only: bool,
     /// Its place among all connections of the listener, and among those of its address.
@@ -265,19 +268,17 @@ impl Connection {
         self.requests.load(Ordering::Relaxed) >= self.config.limits.max_requests_per_connection
     }
 
-    /// Packs the connection where Pingora carries it to every phase of a request.
-    pub(super) fn into_digest(self: Arc<Self>) -> Arc<ProxyDigest> {
-        // The response is a field that Pingora wants filled; nobody reads it.
-        let response = ResponseHeader::build_no_case(200, Some(0)).unwrap_or_else(|_| {
-            ResponseHeader::from(http::response::Response::new(()).into_parts().0)
-        });
-        Arc::new(ProxyDigest::new(Box::new(response), Some(Box::new(self))))
+    /// The connection whose requests this task serves; `None` in tasks of others than listeners.
+    pub fn current() -> Option<Arc<Connection>> {
+        CURRENT.try_with(Arc::clone).ok()
     }
 
-    /// The connection that a request came in on; `None` for one that no listener of ours accepted.
-    pub fn of(digest: Option<&Digest>) -> Option<&Arc<Connection>> {
-        let user_data = digest?.proxy_digest.as_ref()?.user_data.as_ref()?;
-        user_data.downcast_ref::<Arc<Connection>>()
+    /// Makes it the current one of the task that runs `work`, with a timer.
+    pub(super) fn scope<W: Future>(
+        self: &Arc<Self>,
+        work: W,
+    ) -> impl Future<Output = W::Output> + use<W> {
+        CURRENT.scope(self.clone(), deadline::scope(work))
     }
 }
 

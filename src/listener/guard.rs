@@ -39,8 +39,6 @@ const MAX_AHEAD: usize = 4096;
 pub struct Guard<S> {
     inner: S,
     connection: Arc<Connection>,
-    socket_digest: Arc<SocketDigest>,
-    proxy_digest: Arc<ProxyDigest>,
     /// Read from the client, not yet given to Pingora.
     ahead: BytesMut,
     out: WriteBuffer,
@@ -77,16 +75,10 @@ enum Reading {
 impl<S: IO> Guard<S> {
     /// Guards a stream whose facts are known.
     pub fn new(inner: S, connection: Arc<Connection>) -> Guard<S> {
-        let socket_digest = SocketDigest::from_raw_fd(inner.id());
-        if let Some(client) = connection.client {
-            let _ = socket_digest.peer_addr.set(Some(client.into()));
-        }
         Guard {
             inner,
             early: connection.early_data().is_unfinished(),
-            proxy_digest: connection.clone().into_digest(),
             connection,
-            socket_digest: Arc::new(socket_digest),
             ahead: BytesMut::new(),
             out: WriteBuffer::default(),
             gathered: false,
@@ -211,18 +203,25 @@ impl<S: IO> Guard<S> {
         }
         self.connection.waits(Waits::Slow);
         let limits = &self.connection.config.limits.response;
-        let (digest, acked) = (&self.socket_digest, &mut self.taking.acked);
+        let (socket, acked) = (self.inner.id(), &mut self.taking.acked);
         let turn = self.taking.turn.get_or_insert_with(|| {
-            *acked = bytes_acked(digest);
+            *acked = bytes_acked(socket);
             Box::new(Turn::new(limits))
         });
         // The kernel takes more only when much of its buffer is free: what the client has of it is the better measure.
         ready!(turn.poll_slow(limits, cx, Instant::now(), || {
-            let before = std::mem::replace(acked, bytes_acked(digest));
+            let before = std::mem::replace(acked, bytes_acked(socket));
             acked.saturating_sub(before)
         }));
         self.connection.slow(SlowPhase::Response);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// The last word, where there is one: TLS's (RFC 8446 6.1). TCP's end comes with the drop.
+    pub async fn part(&mut self) {
+        if self.inner.get_ssl().is_some() {
+            Shutdown::shutdown(self).await;
+        }
     }
 
     /// Sends both pieces, one behind the other and past what is held back; `sent` of them went out already.
@@ -326,8 +325,9 @@ impl<S: IO> Guard<S> {
 }
 
 /// Bytes that the other end has; 0 on a Unix socket.
-fn bytes_acked(socket: &SocketDigest) -> u64 {
-    socket.tcp_info().map_or(0, |info| info.tcpi_bytes_acked)
+fn bytes_acked(socket: UniqueIDType) -> u64 {
+    let info = SocketDigest::from_raw_fd(socket).tcp_info();
+    info.map_or(0, |info| info.tcpi_bytes_acked)
 }
 
 impl<S: IO> AsyncRead for Guard<S> {
@@ -449,13 +449,13 @@ impl<S: IO> GetTimingDigest for Guard<S> {
 
 impl<S: IO> GetProxyDigest for Guard<S> {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        Some(self.proxy_digest.clone())
+        None
     }
 }
 
 impl<S: IO> GetSocketDigest for Guard<S> {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        Some(self.socket_digest.clone())
+        None
     }
 }
 

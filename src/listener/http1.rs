@@ -21,8 +21,8 @@ use super::guard::Guard;
 use super::head::{self, Framing, HeadFacts, HeadLimits, HeadScanner, Progress, Refusal};
 use super::seats::Waits;
 use super::{deadline, http2, refuse};
-use session::{Back, Session};
 use crate::observe::metrics::{RejectReason, SlowPhase};
+use session::{Back, Session};
 
 /// Most heads fit in one read of this size.
 const READ: usize = 4096;
@@ -53,8 +53,10 @@ where
     let back = Back::default();
     loop {
         match next(&mut guard, first, shutdown).await {
-            Next::Closed => return close(&mut guard).await,
-            Next::Refused(refusal) => return refuse::answer(&mut guard, refusal).await,
+            Next::Closed => return guard.part().await,
+            Next::Refused(refusal) => {
+                return Box::pin(refuse::answer(&mut guard, refusal)).await;
+            }
             Next::Http2(seen) => {
                 guard.connection().finish_head();
                 guard.begin_http2(seen);
@@ -65,10 +67,11 @@ where
                 mut rest,
                 facts,
             } => {
-                if must_wait(&guard, &head, facts.framing)
-                    && finish_handshake(&mut guard, &mut rest).await.is_err()
-                {
-                    return;
+                if must_wait(&guard, &head, facts.framing) {
+                    let finished = Box::pin(finish_handshake(&mut guard, &mut rest));
+                    if finished.await.is_err() {
+                        return;
+                    }
                 }
                 guard.connection().finish_head();
                 guard.begin_request(rest, facts.framing, facts.expect_continue);
@@ -138,20 +141,15 @@ fn pingora_session<S: IO + 'static>(guard: Box<Guard<S>>, head: BytesMut) -> Ser
     session
 }
 
-async fn close<S: IO>(guard: &mut Guard<S>) {
-    use pingora_core::protocols::Shutdown;
-    guard.shutdown().await;
-}
-
 /// Waits for the next request and reads its head.
 async fn next<S: IO>(guard: &mut Guard<S>, first: bool, shutdown: &ShutdownWatch) -> Next {
     let limits = &guard.connection().config.limits;
     let (header_timeout, idle_timeout) = (limits.header_timeout, limits.idle_timeout);
-    let scanner = HeadScanner::new(HeadLimits {
+    let head_limits = HeadLimits {
         max_header_bytes: limits.max_header_bytes,
         max_headers: limits.max_headers,
         max_uri_bytes: limits.max_uri_bytes,
-    });
+    };
     let mut bytes = guard.take_ahead();
     if bytes.is_empty() && !first {
         guard.connection().waits(Waits::Idle);
@@ -160,7 +158,13 @@ async fn next<S: IO>(guard: &mut Guard<S>, first: bool, shutdown: &ShutdownWatch
             None => return Next::Closed,
         }
     }
-    read_head(guard, bytes, scanner, header_timeout, shutdown).await
+    let mut scanner = HeadScanner::new(head_limits);
+    if let Some(next) = examine(&mut scanner, &mut bytes) {
+        return next;
+    }
+    // What waiting for a head needs would be kept for as long as the connection lives.
+    let reading = read_head(guard, bytes, scanner, header_timeout, shutdown);
+    Box::pin(reading).await
 }
 
 /// The first bytes of a further request; `None` when the connection ends instead.
@@ -195,9 +199,6 @@ async fn read_head<S: IO>(
     header_timeout: Duration,
     shutdown: &ShutdownWatch,
 ) -> Next {
-    if let Some(next) = examine(&mut scanner, &mut bytes) {
-        return next;
-    }
     let began = !bytes.is_empty();
     if began && !guard.connection().begin_head() {
         let metrics = &guard.connection().listener.metrics;

@@ -10,9 +10,9 @@ use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora_core::protocols::{IO, Stream};
 use pingora_core::server::ShutdownWatch;
 
+use super::connection::Connection;
 use super::deadline;
 use super::guard::Guard;
-use crate::config::model::ListenerLimits;
 use crate::observe::metrics::SlowPhase;
 
 /// Receive windows, in bytes: h2's default of 64 KiB holds uploads to 64 KiB a round trip.
@@ -25,6 +25,7 @@ const GRACE: Duration = Duration::from_millis(250);
 /// The proxy, with the HTTP/2 options of one connection's listener.
 struct Http2<A> {
     app: Arc<A>,
+    connection: Arc<Connection>,
     server: HttpServerOptions,
     streams: u32,
     header_bytes: u32,
@@ -37,7 +38,7 @@ where
     A: HttpServerApp + Send + Sync + 'static,
 {
     let connection = guard.connection().clone();
-    let http2 = Arc::new(Http2::new(app.clone(), &connection.config.limits));
+    let http2 = Arc::new(Http2::new(app.clone(), &connection));
     let stream: Stream = guard;
     http2.process_new(stream, shutdown).await;
     if !connection.has_parted() && !*shutdown.borrow() {
@@ -47,12 +48,14 @@ where
 }
 
 impl<A> Http2<A> {
-    fn new(app: Arc<A>, limits: &ListenerLimits) -> Http2<A> {
+    fn new(app: Arc<A>, connection: &Arc<Connection>) -> Http2<A> {
+        let limits = &connection.config.limits;
         let mut server = HttpServerOptions::default();
         server.h2c = true;
         server.h2_idle_timeout = Some(limits.idle_timeout);
         Http2 {
             app,
+            connection: connection.clone(),
             server,
             streams: limits.max_concurrent_streams,
             header_bytes: u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX),
@@ -75,7 +78,7 @@ where
             log::warn!("a stream was reset: its total time was over before its response head");
             false
         });
-        deadline::scope(request).await
+        self.connection.scope(request).await
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {

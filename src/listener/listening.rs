@@ -8,14 +8,14 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::tls::{ALPN, SslStream};
-use pingora_core::protocols::{Ssl, UniqueID};
+use pingora_core::protocols::{IO, Ssl, UniqueID};
 use pingora_core::server::ShutdownWatch;
 use pingora_timeout::timeout;
 use tokio::sync::watch;
 
 use super::addresses::Addresses;
 use super::admission::Admission;
-use super::bind::{Accepting, Bound};
+use super::bind::{Accepted, Accepting, Bound};
 use super::connection::Connection;
 use super::gate::Gate;
 use super::goodbye::Goodbye;
@@ -23,9 +23,9 @@ use super::guard::Guard;
 use super::head::Refusal;
 use super::open::{Open, OpenGuard};
 use super::seats::{Seat, Seats};
-use super::socket::{Kernel, Socket};
+use super::socket::Socket;
 use super::tls::Tls;
-use super::{deadline, http1, http2, proxy_header};
+use super::{http1, http2, proxy_header};
 use crate::config::model::Listener;
 use crate::observe::metrics::{
     CertificateExpiry, ConnectionState, HandshakeFailure, ListenerMetrics, RejectReason, SlowPhase,
@@ -167,9 +167,9 @@ where
             accepted = next(&accepting, &shared.gate) => accepted,
         };
         match accepted {
-            Ok(kernel) => {
-                let last = shared.gate.accepted(&kernel);
-                admit(kernel, &shared, &app, &open);
+            Ok(accepted) => {
+                let last = shared.gate.accepted(&accepted.kernel);
+                admit(accepted, &shared, &app, &open);
                 if last {
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
@@ -187,7 +187,7 @@ where
     }
 }
 
-async fn next(accepting: &Accepting, gate: &Gate) -> io::Result<Kernel> {
+async fn next(accepting: &Accepting, gate: &Gate) -> io::Result<Accepted> {
     gate.open().await;
     accepting.accept().await
 }
@@ -200,7 +200,7 @@ fn is_of_client(error: &io::Error) -> bool {
     )
 }
 
-fn admit<A>(kernel: Kernel, shared: &Arc<Shared>, app: &Arc<A>, open: &Arc<Open>)
+fn admit<A>(accepted: Accepted, shared: &Arc<Shared>, app: &Arc<A>, open: &Arc<Open>)
 where
     A: HttpServerApp + Send + Sync + 'static,
 {
@@ -226,7 +226,13 @@ where
     let app = app.clone();
     let shutdown = shared.goodbye.subscribe();
     let task = tokio::spawn(async move {
-        serve(kernel, config, seat, &served.shared, &app, &shutdown).await;
+        // What opening needs would be kept for as long as the connection lives.
+        let opened = Box::pin(open_up(accepted, config, seat, &served.shared));
+        match opened.await {
+            Some(Opened::Plain(guard)) => serve(guard, &app, &shutdown).await,
+            Some(Opened::Tls(guard)) => serve(guard, &app, &shutdown).await,
+            None => {}
+        }
         drop(served);
     });
     seat_task.is(task.abort_handle());
@@ -249,56 +255,66 @@ impl Drop for Served {
     }
 }
 
-/// A connection's way: PROXY header, filters, TLS, then HTTP to its end.
-async fn serve<A>(
-    kernel: Kernel,
+/// A connection that may speak HTTP.
+enum Opened {
+    Plain(Box<Guard<Socket>>),
+    Tls(Box<Guard<SslStream<Socket>>>),
+}
+
+/// A connection's way to HTTP: PROXY header, filters, TLS. `None` when it ends before.
+async fn open_up(
+    accepted: Accepted,
     config: Arc<Listener>,
     seat: Seat,
     shared: &Arc<Shared>,
-    app: &Arc<A>,
-    shutdown: &ShutdownWatch,
-) where
+) -> Option<Opened> {
+    let (peer, local_port) = (accepted.peer, accepted.local_port);
+    let mut connection = Connection::new(shared.clone(), config, peer, local_port, seat);
+    let mut socket = Socket::new(accepted.kernel);
+    if let Err(reason) = let_in(&mut socket, &mut connection).await {
+        shared.metrics.rejected.inc(reason);
+        return None;
+    }
+    let Some(tls) = shared.tls.load_full() else {
+        let guard = Guard::new(socket, Arc::new(connection));
+        return Some(Opened::Plain(Box::new(guard)));
+    };
+    let stream = handshake(&tls, socket, &mut connection).await?;
+    let guard = Box::new(Guard::new(stream, Arc::new(connection)));
+    log::trace!("connection {}: TLS done", guard.id());
+    Some(Opened::Tls(guard))
+}
+
+/// Whether a connection is wanted at all.
+async fn let_in(socket: &mut Socket, connection: &mut Connection) -> Result<(), RejectReason> {
+    proxy_header::read(socket, connection).await?;
+    connection.take_place()?;
+    match connection.listener.admission.load_full() {
+        Some(admission) => admission.ask(connection).await,
+        None => Ok(()),
+    }
+}
+
+/// HTTP to the connection's end.
+async fn serve<S, A>(mut guard: Box<Guard<S>>, app: &Arc<A>, shutdown: &ShutdownWatch)
+where
+    S: IO + 'static,
     A: HttpServerApp + Send + Sync + 'static,
 {
-    let (peer, local_port) = kernel.addresses();
-    let mut connection = Connection::new(shared.clone(), config, peer, local_port, seat);
-    let mut socket = Socket::new(kernel);
-    let header = proxy_header::read(&mut socket, &mut connection).await;
-    if let Err(reason) = header.and_then(|()| connection.take_place()) {
-        shared.metrics.rejected.inc(reason);
-        return;
+    if guard.selected_alpn_proto() == Some(ALPN::H2) {
+        guard.begin_http2(Default::default());
+        return Box::pin(http2::serve(guard, app, shutdown)).await;
     }
-    if let Some(admission) = shared.admission.load_full()
-        && let Err(reason) = admission.ask(&connection).await
-    {
-        shared.metrics.rejected.inc(reason);
-        return;
-    }
-    match shared.tls.load_full() {
-        None => {
-            let guard = Box::new(Guard::new(socket, Arc::new(connection)));
-            deadline::scope(http1::serve(guard, app, shutdown)).await;
-        }
-        Some(tls) => {
-            // What a handshake needs would be kept for as long as the connection lives.
-            let shaken = Box::pin(handshake(&tls, socket, connection)).await;
-            let Some(mut guard) = shaken else { return };
-            if guard.selected_alpn_proto() == Some(ALPN::H2) {
-                guard.begin_http2(Default::default());
-                Box::pin(http2::serve(guard, app, shutdown)).await;
-            } else {
-                deadline::scope(http1::serve(guard, app, shutdown)).await;
-            }
-        }
-    }
+    let connection = guard.connection().clone();
+    connection.scope(http1::serve(guard, app, shutdown)).await;
 }
 
 /// The TLS handshake; `None` when the connection ends with it.
 async fn handshake(
     tls: &Tls,
     mut socket: Socket,
-    mut connection: Connection,
-) -> Option<Box<Guard<SslStream<Socket>>>> {
+    connection: &mut Connection,
+) -> Option<SslStream<Socket>> {
     let limits = &connection.config.limits;
     let metrics = connection.listener.metrics.clone();
     socket.read_ahead();
@@ -324,8 +340,6 @@ async fn handshake(
     if facts.early_data {
         connection.early_data().begin();
     }
-    connection.tls = Some(facts);
-    let guard = Box::new(Guard::new(stream, Arc::new(connection)));
-    log::trace!("connection {}: TLS done", guard.id());
-    Some(guard)
+    connection.tls = Some(Box::new(facts));
+    Some(stream)
 }

@@ -1,7 +1,6 @@
 //! The accepted socket, TCP or Unix, as Pingora's traits want to see it, with what was read ahead of it.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,19 +21,6 @@ use tokio::net::{TcpStream, UnixStream};
 pub enum Kernel {
     Tcp(TcpStream),
     Unix(UnixStream),
-}
-
-impl Kernel {
-    /// The peer's address, `None` on a Unix socket, and the local port, 0 on one.
-    pub fn addresses(&self) -> (Option<SocketAddr>, u16) {
-        match self {
-            Kernel::Tcp(s) => (
-                s.peer_addr().ok(),
-                s.local_addr().map_or(0, |local| local.port()),
-            ),
-            Kernel::Unix(_) => (None, 0),
-        }
-    }
 }
 
 /// What is read at once for a reader that asks for less, in bytes: most records of a request.

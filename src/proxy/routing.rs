@@ -25,15 +25,15 @@ use crate::snapshot::{Action, PoolHandle, Route};
 /// Takes the snapshot that this request will use to its end, and finds out who asks.
 pub fn identify(instance: &Instance, session: &mut Session, ctx: &mut Context) {
     let snapshot = instance.snapshot.load_full();
-    if let Some(connection) = Connection::of(session.digest()) {
+    if let Some(connection) = Connection::current() {
         let headers = &session.req_header().headers;
-        let origin = Origin::find(connection, headers, &snapshot.config.trusted_proxies);
+        let origin = Origin::find(&connection, headers, &snapshot.config.trusted_proxies);
         ctx.request_id = forwarded::request_id(headers, origin);
         ctx.origin = Some(origin);
         if session.is_http2() && is_grpc(headers) {
             connection.mark_conversations();
         }
-        ctx.connection = Some(connection.clone());
+        ctx.connection = Some(connection);
     }
     ctx.upgrade = session.is_upgrade_req();
     ctx.snapshot = Some(snapshot);

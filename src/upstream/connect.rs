@@ -12,9 +12,9 @@ use pingora_core::upstreams::peer::Peer;
 use pingora_core::{Error, ErrorType, Result};
 use tokio::net::{TcpSocket, TcpStream};
 
+use super::Limits;
 use super::peer::{AttemptPeer, Target};
 use super::stream::Stream;
-use super::Limits;
 use crate::listener::deadline;
 
 /// Connects to backends of HTTP/1.1.

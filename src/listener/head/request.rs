@@ -82,7 +82,8 @@ mod tests {
 
     #[test]
     fn everything_of_a_clean_head_is_there_once() {
-        let head = "GET /a%20b?c=d HTTP/1.1\r\nHost:x \r\nX-A:  1\t\r\nx-a: \r\nX-A: \u{e4}:2\r\n\r\n";
+        let head =
+            "GET /a%20b?c=d HTTP/1.1\r\nHost:x \r\nX-A:  1\t\r\nx-a: \r\nX-A: \u{e4}:2\r\n\r\n";
         let request = read(head).unwrap();
         assert_eq!(request.method, Method::GET);
         assert_eq!(request.version, Version::HTTP_11);

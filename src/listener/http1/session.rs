@@ -14,7 +14,7 @@ use http::HeaderMap;
 use pingora_core::protocols::http::HttpTask;
 use pingora_core::protocols::http::custom::{CustomMessageWrite, server};
 use pingora_core::protocols::l4::socket::SocketAddr;
-use pingora_core::protocols::{Digest, GetProxyDigest, IO, Shutdown};
+use pingora_core::protocols::{Digest, IO, Shutdown};
 use pingora_core::{Error, ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::io::{AsyncRead, ReadBuf};
@@ -34,7 +34,6 @@ pub struct Session<S> {
     back: Back<S>,
     request: RequestHeader,
     response: Response,
-    digest: Digest,
 }
 
 impl<S: IO> Session<S> {
@@ -45,16 +44,11 @@ impl<S: IO> Session<S> {
         request: RequestHeader,
         keeps: bool,
     ) -> Session<S> {
-        let digest = Digest {
-            proxy_digest: guard.get_proxy_digest(),
-            ..Digest::default()
-        };
         Session {
             response: Response::to(&request, keeps),
             guard: Some(guard),
             back,
             request,
-            digest,
         }
     }
 
@@ -214,7 +208,7 @@ impl<S: IO + 'static> server::Session for Session<S> {
             let mut back = self.back.lock().unwrap_or_else(PoisonError::into_inner);
             *back = Some(guard);
         } else if self.response.is_over() {
-            guard.shutdown().await;
+            guard.part().await;
         }
         Ok(())
     }
@@ -245,11 +239,11 @@ impl<S: IO + 'static> server::Session for Session<S> {
     }
 
     fn digest(&self) -> Option<&Digest> {
-        Some(&self.digest)
+        None
     }
 
     fn digest_mut(&mut self) -> Option<&mut Digest> {
-        Some(&mut self.digest)
+        None
     }
 
     fn client_addr(&self) -> Option<&SocketAddr> {

@@ -15,7 +15,10 @@ fn exchange() -> (Exchange, DuplexStream) {
         silence: SECOND,
         write: SECOND,
     };
-    (Exchange::new(Stream::Other(Box::new(ours)), limits), backend)
+    (
+        Exchange::new(Stream::Other(Box::new(ours)), limits),
+        backend,
+    )
 }
 
 async fn ask(exchange: &mut Exchange, method: &str) {

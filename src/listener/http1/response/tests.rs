@@ -47,7 +47,8 @@ fn a_body_of_known_length_ends_with_its_last_byte_and_takes_no_more() {
     response.end();
     assert!(response.keeps());
     assert_eq!(response.sent(), 5);
-    let expected = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ndate: now\r\nconnection: keep-alive\r\n\r\nabcde";
+    let expected =
+        "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ndate: now\r\nconnection: keep-alive\r\n\r\nabcde";
     assert_eq!(text(&mut response), expected);
 }
 
