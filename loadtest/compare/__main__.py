@@ -18,7 +18,7 @@ import peers
 from . import plot, report
 from .measure import Bench
 from .origin import Origin
-from .scenarios import COMPARED, GROWTH, RATES, get
+from .scenarios import COMPARED, GROWTH, RATES
 
 HERE = Path(__file__).resolve().parent.parent
 RESULTS = HERE / "results.json"
@@ -74,9 +74,9 @@ def run(bench, chosen, only, results):
         if name in only:
             results["idle"][kind] = bench.idle(chosen, kind == "TLS")
             save(results)
-    for name, steps in GROWTH.items():
+    for name, growth in GROWTH.items():
         if name in only and tidegate:
-            results["growth"][name] = bench.growth(name, steps, tidegate, get(1024))
+            results["growth"][name] = bench.growth(name, growth, tidegate)
             save(results)
     if "latency" in only and tidegate:
         results["latency"] = bench.latency(tidegate, RATES)

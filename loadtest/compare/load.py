@@ -83,7 +83,9 @@ def wrk(url, seconds, *options, folder=None, body=None, close=False):
 
 def h2load(url, seconds, folder, *options):
     """HTTP/2 with 16 streams on each of 8 connections, or what `options` say."""
-    log = folder / "h2load.log"
+    # In a folder of its own: Tidegate watches those of certificates, and would hear of each line.
+    log = folder / "load" / "h2load.log"
+    log.parent.mkdir(exist_ok=True)
     options = options or ("-c8", "-m16")
     out = on_load_core(["h2load", *options, f"-D{seconds}", "--warm-up-time=1", f"--log-file={log}", url])
     done, failed = re.search(r"requests: \d+ total, \d+ started, (\d+) done, \d+ succeeded, (\d+) failed", out).groups()

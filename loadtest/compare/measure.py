@@ -75,12 +75,12 @@ class Bench:
             for process, _ in running.values():
                 process.end()
 
-    def growth(self, name, steps, tidegate, drive):
+    def growth(self, name, growth, tidegate):
         running = {}
         try:
-            for shown, job in steps:
-                running[shown] = self.start(tidegate, **job)
-            return self.rounds_of(name, running, drive)
+            for shown, job in growth.steps:
+                running[shown] = self.start(tidegate, tls=growth.tls, **job)
+            return self.rounds_of(name, running, growth.drive)
         finally:
             for process, _ in running.values():
                 process.end()

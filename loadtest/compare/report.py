@@ -33,9 +33,9 @@ def markdown(results):
     for tls in ("plain", "TLS"):
         if rows := results["idle"].get(tls):
             text += ["", f"## Memory of idle connections, {tls}", "", *idle(rows)]
-    for name in GROWTH:
+    for name, grown in GROWTH.items():
         if rows := results["growth"].get(name):
-            text += ["", f"## Tidegate by {name}: 1 KiB, HTTP/1.1 keep-alive", "", *growth(name, rows)]
+            text += ["", f"## Tidegate by {grown.about} (`{name}`)", "", *growth(name, rows)]
     if rows := results.get("latency"):
         text += ["", "## Latency added over 100 backends, at a steady rate, all cores shared with load and origins", "", *latency(rows)]
     return "\n".join(text) + "\n"

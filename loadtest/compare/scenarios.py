@@ -65,20 +65,33 @@ COMPARED = [
     Scenario("upload-64k", "upload of 64 KiB, HTTP/1.1", upload(64 * 1024)),
     Scenario("upload-10m", "upload of 10 MiB, HTTP/1.1", upload(10 * 1024 * 1024)),
     Scenario("backends-100", "1 KiB, 100 backends, health checks every second", get(SMALL), origins=100, checks=True),
+    Scenario("backends-1000", "1 KiB, 1,000 backends", get(SMALL), origins=1000),
 ]
 
-# Tidegate against itself: (shown as, changes to the job), each group in a table of its own. The first is 1.00.
+
+@dataclasses.dataclass
+class Growth:
+    """Tidegate against itself. The first step is 1.00."""
+
+    about: str
+    # (shown as, changes to the job)
+    steps: list
+    drive: object = get(SMALL)
+    tls: bool = False
+
+
+FULL = "100 routes, least_request, sticky cookie, passive health, access log, metrics, 2 filters"
+FEATURES = [("bare", {}), (FULL, {"full": True, "routes": 100})]
+NUMBERS = (1, 10, 100, 1000)
+
+# Each in a table of its own.
 GROWTH = {
-    "features": [
-        ("bare", {}),
-        (
-            "100 routes, least_request, sticky cookie, passive health, access log, metrics, 2 filters",
-            {"full": True, "routes": 100},
-        ),
-    ],
-    "routes": [(str(n), {"routes": n}) for n in (1, 10, 100, 1000)],
-    "pools": [(str(n), {"pools": n, "routes": n}) for n in (1, 10, 100, 1000)],
-    "backends": [(str(n), {"origins": n}) for n in (1, 10, 100, 1000)],
+    "features": Growth("features: 1 KiB, HTTP/1.1 keep-alive", FEATURES),
+    "features-tls": Growth("features: 1 KiB, HTTP/1.1 over TLS 1.3", FEATURES, get(SMALL, tls=True), tls=True),
+    "features-h2": Growth("features: 1 KiB, HTTP/2 over TLS, 16 streams", FEATURES, h2(SMALL), tls=True),
+    "routes": Growth("routes: 1 KiB, HTTP/1.1 keep-alive", [(str(n), {"routes": n}) for n in NUMBERS]),
+    "pools": Growth("pools: 1 KiB, HTTP/1.1 keep-alive", [(str(n), {"pools": n, "routes": n}) for n in NUMBERS]),
+    "backends": Growth("backends: 1 KiB, HTTP/1.1 keep-alive", [(str(n), {"origins": n}) for n in NUMBERS]),
 }
 
 # Requests a second at which latency is held against direct access; the last is the seed's.
