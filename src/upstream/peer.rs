@@ -103,3 +103,23 @@ impl fmt::Display for AttemptPeer {
         self.target.peer.fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::stream::Stream;
+
+    #[test]
+    fn idle_connections_are_handed_on_where_the_way_to_connect_is_the_same() {
+        let peer = |port: u16| HttpPeer::new(("127.0.0.1", port), false, String::new());
+        let now = Instant::now();
+        let before = Target::new(peer(1), None);
+        let (ours, _theirs) = tokio::io::duplex(1);
+        let later = now + Duration::from_secs(1);
+        before.idle().put(Stream::Other(Box::new(ours)), later);
+        let other = Target::new(peer(2), Some(&before));
+        assert!(other.idle().take(now).is_none());
+        let same = Target::new(peer(1), Some(&before));
+        assert!(same.idle().take(now).is_some());
+    }
+}

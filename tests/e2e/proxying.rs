@@ -427,8 +427,8 @@ async fn connections_to_backends_are_reused_and_not_past_their_idle_limit() {
         }
     })
     .await;
-    let upstream = "    upstream: { idle_timeout: 1s }\n";
-    let tidegate = Tidegate::start(&one_pool(&[backend.address], upstream)).await;
+    let upstream = "    upstream: { idle_timeout: 2s }\n";
+    let mut tidegate = Tidegate::start(&one_pool(&[backend.address], upstream)).await;
     for n in 0..5 {
         assert_eq!(get(tidegate.address("public"), "/").await.status, 200);
         // The connection is given back before the line is written.
@@ -437,8 +437,13 @@ async fn connections_to_backends_are_reused_and_not_past_their_idle_limit() {
             .wait_nth("log line", n, |l| l["path"] == "/")
             .await;
     }
+    // A reload that leaves the way to connect alone leaves the connection, too.
+    let changed = format!("{upstream}    timeouts: {{ connect: 3s }}\n");
+    let changed = one_pool(&[backend.address], &changed);
+    assert_eq!(tidegate.reload(&changed).await["result"], "taken");
+    assert_eq!(get(tidegate.address("public"), "/").await.status, 200);
     assert_eq!(connections.load(Ordering::SeqCst), 1);
-    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
     assert_eq!(get(tidegate.address("public"), "/").await.status, 200);
     assert_eq!(connections.load(Ordering::SeqCst), 2);
 }
