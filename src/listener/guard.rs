@@ -224,7 +224,7 @@ impl<S: IO> Guard<S> {
         }
     }
 
-    /// Sends both pieces, one behind the other and past what is held back; `sent` of them went out already.
+    /// Sends both pieces, one behind the other and behind what is held back; `sent` of them went out already.
     pub fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
@@ -232,6 +232,10 @@ impl<S: IO> Guard<S> {
         sent: &mut usize,
     ) -> Poll<io::Result<()>> {
         let [first, second] = pieces;
+        if !self.out.is_empty() {
+            let drained = self.out.poll_drain(&mut self.inner, cx);
+            ready!(self.written(cx, drained))?;
+        }
         while *sent < first.len() + second.len() {
             let inner = Pin::new(&mut self.inner);
             let wrote = match first.get(*sent..).filter(|left| !left.is_empty()) {

@@ -99,8 +99,8 @@ impl Response {
         self.held.put_slice(b"\r\n");
     }
 
-    /// What concerns one connection only is not passed on, nor are chunks to a client that does not know them
-    /// (RFC 9112 6.1, 7.2).
+    /// What concerns one connection only is not passed on, nor are chunks to a client that does not know them, or a length
+    /// beside chunks (RFC 9112 6.1 to 6.3).
     fn fields(&mut self, head: &ResponseHeader) {
         for (name, value) in &head.headers {
             let ours = [
@@ -108,7 +108,8 @@ impl Response {
                 header::TRANSFER_ENCODING,
                 header::HeaderName::from_static("keep-alive"),
             ];
-            if !ours.contains(name) {
+            let second_length = self.body == Body::Chunked && name == header::CONTENT_LENGTH;
+            if !second_length && !ours.contains(name) {
                 self.field(name.as_str(), value.as_bytes());
             }
         }

@@ -75,6 +75,14 @@ fn pieces_become_chunks_and_an_empty_one_does_not_end_them() {
 }
 
 #[test]
+fn a_length_beside_chunks_is_not_sent() {
+    let both = [("content-length", "5"), ("transfer-encoding", "chunked")];
+    let mut response = to_get(head(200, &both));
+    let expected = "HTTP/1.1 200 OK\r\ndate: now\r\ntransfer-encoding: chunked\r\nconnection: keep-alive\r\n\r\n";
+    assert_eq!(text(&mut response), expected);
+}
+
+#[test]
 fn chunks_are_not_for_http_1_0() {
     let old = request(Method::GET, Version::HTTP_10);
     let mut response = of(&old, head(200, &[("transfer-encoding", "chunked")]));
