@@ -1,5 +1,6 @@
 //! Pingora as it comes, for comparison: round robin over the origins, `X-Forwarded-For`, one thread. HTTP/1.1 in clear
 //! text, or with `TLS_CERT` and `TLS_KEY` set, TLS with HTTP/1.1 and HTTP/2. `stock_pingora LISTEN ORIGIN ...`
+// A program for load tests: one that can not start should say where and end.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -162,7 +162,7 @@ fn visit(job: &Job, thread: u32, threads: u32) -> Tally {
     let mut first = job.mode != Mode::Full;
     for address in job.addresses.iter().cycle().skip(thread as usize) {
         if !job.pace.is_zero() {
-            // A client of its own thread: nothing else waits on it.
+            // The pace of the load is what is measured with; the thread is this client's own, nothing else waits on it.
             std::thread::sleep(next.saturating_duration_since(Instant::now()));
             next += job.pace;
         }

@@ -1,5 +1,6 @@
 //! The real process on free ports, against real sockets and real clients. Each test names what must be seen from
 //! outside; `harness` starts the process, `setup` says what most begin with, `client` and `backend` are the two ends of it.
+// clippy.toml lets test functions panic; the harness and the clients that they call are none.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod backend;
