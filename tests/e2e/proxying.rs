@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::backend::{Raw, read_head};
-use crate::client::{self, Http1, Http2, get, request, send};
+use crate::client::{self, Http1, Http2, get, raw, request, send};
 use crate::harness::Tidegate;
 use crate::setup::{demo, one_pool};
 
@@ -492,4 +492,29 @@ pools: {{ web: {{ backends: ["{}"] }} }}
         "{:?}",
         backend.seen()[1]
     );
+}
+
+#[tokio::test]
+async fn a_client_of_http_1_0_gets_no_chunks_and_nothing_of_the_backends_connection() {
+    let backend = Raw::answering(
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nkeep-alive: timeout=5\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    )
+    .await;
+    let tidegate = Tidegate::start(&one_pool(&[backend.address], "")).await;
+    let public = tidegate.address("public");
+    let old = raw(public, b"GET / HTTP/1.0\r\nhost: a\r\n\r\n").await;
+    assert!(old.ends_with("\r\n\r\nhello"), "{old}");
+    let modern = raw(
+        public,
+        b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+    )
+    .await;
+    assert!(
+        modern.ends_with("\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
+        "{modern}"
+    );
+    for answer in [old, modern] {
+        assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+        assert!(!answer.contains("timeout=5"), "{answer}");
+    }
 }
