@@ -31,7 +31,7 @@ use crate::overload::Overload;
 use crate::proxy::{self, App};
 use crate::{kernel, snapshot};
 
-/// Exit codes beside 0: see the README.
+/// Exit codes beside 0; `docs/reference/cli.md` lists them.
 pub const EXIT_CONFIG: u8 = 1;
 const EXIT_BIND: u8 = 2;
 const EXIT_FORCED: u8 = 3;

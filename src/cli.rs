@@ -15,7 +15,7 @@ use crate::config::{self, FilterCatalog, ProcessEnv};
 use crate::doctor::{self, Demand};
 use crate::kernel::Kernel;
 use crate::listener::Tls;
-use crate::observe::metrics::{BuildInfo, Metrics};
+use crate::observe::metrics::{self, BuildInfo, Metrics};
 use crate::{app, demo_backends, healthcheck, snapshot};
 
 const DEFAULT_CONFIG: &str = "/etc/tidegate/tidegate.yaml";
@@ -36,8 +36,12 @@ enum Command {
     Check(ConfigFile),
     /// Print the JSON Schema of the configuration.
     Schema,
-    /// Print the reference of every configuration key, as Markdown.
-    Reference,
+    /// Print a page of the reference, as Markdown.
+    Reference {
+        /// Which page.
+        #[arg(value_enum, default_value_t = Page::Configuration)]
+        page: Page,
+    },
     /// List the filters, each with its configuration keys.
     Filters,
     /// Ask an instance whether it is ready; exit code 0 or 1. For HEALTHCHECK in images without a shell.
@@ -58,6 +62,15 @@ enum Command {
         #[arg(long)]
         control: SocketAddr,
     },
+}
+
+/// A page of the reference that is made from the code.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Page {
+    /// Every configuration key.
+    Configuration,
+    /// Every metric.
+    Metrics,
 }
 
 #[derive(clap::Args)]
@@ -94,7 +107,10 @@ pub fn run(filters: Table) -> ExitCode {
         Command::Run(file) => app::run(file.config, filters),
         Command::Check(file) => check(&file.config, &filters),
         Command::Schema => print(&pretty(&config::schema(&FilterCatalog::of(&filters)))),
-        Command::Reference => print(&config::reference(&FilterCatalog::of(&filters))),
+        Command::Reference { page } => print(&match page {
+            Page::Configuration => config::reference(&FilterCatalog::of(&filters)),
+            Page::Metrics => metrics::reference(),
+        }),
         Command::Filters => print(&list(&filters)),
         Command::Healthcheck { url } => match healthcheck::run(&url) {
             Ok(()) => ExitCode::SUCCESS,

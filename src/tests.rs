@@ -1,5 +1,7 @@
 //! Holds the table of ARCHITECTURE.md: which module may use which.
 
+mod book;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

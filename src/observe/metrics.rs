@@ -16,6 +16,7 @@ mod listener;
 mod overload;
 mod pool;
 mod process;
+mod reference;
 mod route;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +38,7 @@ pub use labels::{
 pub use listener::{CertificateExpiry, ListenerMetrics};
 pub use overload::OverloadMetrics;
 pub use pool::PoolMetrics;
+pub use reference::reference;
 pub use route::{Finished, RouteMetrics};
 
 use crate::kernel::Kernel;

@@ -11,11 +11,22 @@ use super::labels::Label;
 pub type Labels<'a> = &'a [(&'a str, &'a str)];
 
 #[derive(Default)]
-pub struct Families(BTreeMap<&'static str, MetricFamily>);
+pub struct Families {
+    by_name: BTreeMap<&'static str, MetricFamily>,
+    /// Series that have counted nothing are collected, too: for the reference, which names every metric.
+    with_empty: bool,
+}
 
 impl Families {
+    pub fn with_empty() -> Self {
+        Self {
+            with_empty: true,
+            ..Self::default()
+        }
+    }
+
     pub fn into_vec(self) -> Vec<MetricFamily> {
-        self.0.into_values().collect()
+        self.by_name.into_values().collect()
     }
 
     pub fn counter(&mut self, name: &'static str, help: &str, labels: Labels, value: u64) {
@@ -67,7 +78,8 @@ impl Families {
         key: &str,
         of: &Counters<L>,
     ) {
-        for (value, count) in of.iter().filter(|(_, count)| *count > 0) {
+        let with_empty = self.with_empty;
+        for (value, count) in of.iter().filter(|(_, count)| with_empty || *count > 0) {
             self.counter(name, help, &[labels, &[(key, value)]].concat(), count);
         }
     }
@@ -75,7 +87,7 @@ impl Families {
     /// Left out while nothing was observed: a histogram is many lines.
     pub fn histogram(&mut self, name: &'static str, help: &str, labels: Labels, of: &Histogram) {
         let (cumulative, total) = of.cumulative();
-        if total == 0 {
+        if total == 0 && !self.with_empty {
             return;
         }
         let buckets = cumulative.into_iter().map(|(bound, count)| {
@@ -94,7 +106,7 @@ impl Families {
     }
 
     fn push(&mut self, name: &'static str, help: &str, kind: MetricType, metric: Metric) {
-        let family = self.0.entry(name).or_insert_with(|| {
+        let family = self.by_name.entry(name).or_insert_with(|| {
             let mut family = MetricFamily::default();
             family.set_name(name.to_owned());
             family.set_help(help.to_owned());

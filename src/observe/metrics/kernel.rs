@@ -2,10 +2,19 @@
 //! is left out.
 
 use super::families::Families;
-use crate::kernel::Kernel;
+use crate::kernel::{Conntrack, Kernel, NetCounters};
 
 pub fn collect(kernel: &Kernel, out: &mut Families) {
-    if let Ok(counters) = kernel.net_counters() {
+    collect_from(kernel.net_counters().ok(), kernel.conntrack(), out);
+}
+
+/// The same from what was read.
+pub fn collect_from(
+    counters: Option<NetCounters>,
+    conntrack: Option<Conntrack>,
+    out: &mut Families,
+) {
+    if let Some(counters) = counters {
         let all = [
             (
                 "tidegate_kernel_listen_overflows_total",
@@ -37,7 +46,7 @@ pub fn collect(kernel: &Kernel, out: &mut Families) {
             out.counter(name, help, &[], value);
         }
     }
-    if let Some(table) = kernel.conntrack() {
+    if let Some(table) = conntrack {
         let help = "Connections that the kernel tracks.";
         out.gauge(
             "tidegate_kernel_conntrack_entries",
