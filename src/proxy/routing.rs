@@ -149,9 +149,7 @@ fn head<'a>(request: &'a RequestHeader, path: &'a Path<'a>, ctx: &'a Context) ->
         query: request.uri.query(),
         method: &request.method,
         headers: &request.headers,
-        client: ctx
-            .origin
-            .map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |o| o.client_ip),
+        client: ctx.origin.and_then(|origin| origin.client),
         certificate: ctx.connection.as_deref().and_then(certificate),
     }
 }
