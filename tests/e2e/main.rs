@@ -32,5 +32,6 @@ mod slow;
 mod smuggling;
 mod sticky;
 mod stopping;
+mod strictness;
 mod tickets;
 mod tls;
