@@ -21,6 +21,7 @@ mod floods;
 mod health;
 mod keys;
 mod listening;
+mod origin;
 mod overload;
 mod patience;
 mod probes;
