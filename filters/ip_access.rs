@@ -24,10 +24,10 @@ use crate::filter::{
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Networks that get in; everyone, when the list is missing.
+    /// Networks that get in; everyone, when the list is missing. A client that nobody knows is in none.
     #[schemars(with = "Option<Vec<String>>")]
     pub allow: Option<Vec<IpNet>>,
-    /// Networks that do not, even if `allow` holds them.
+    /// Networks that do not, even if `allow` holds them. Neither does a client that nobody knows: it may be in one of them.
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub deny: Vec<IpNet>,

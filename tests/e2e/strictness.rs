@@ -259,61 +259,63 @@ async fn raw_tls(address: SocketAddr, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+/// Heads, with `HTTP/V` for the version, and why they are refused.
+const OVER_HTTP1: &[(&str, &str)] = &[
+    ("GET /a<b HTTP/V\r\nHost: a\r\n\r\n", "target_bad"),
+    ("GET /a>b HTTP/V\r\nHost: a\r\n\r\n", "target_bad"),
+    ("GET /a` HTTP/V\r\nHost: a\r\n\r\n", "target_bad"),
+    ("GET /?q=\"x\" HTTP/V\r\nHost: a\r\n\r\n", "target_bad"),
+    ("GET /?<> HTTP/V\r\nHost: a\r\n\r\n", "target_bad"),
+    ("GET http://a/a<b HTTP/V\r\nHost: a\r\n\r\n", "target_bad"),
+    (
+        "POST /a<b HTTP/V\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi",
+        "target_bad",
+    ),
+    (
+        "POST /?\" HTTP/V\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi",
+        "target_bad",
+    ),
+    (
+        "POST / HTTP/V\r\nHost: a\r\nContent-Length: 9223372036854775808\r\n\r\n",
+        "cl_bad",
+    ),
+    (
+        "POST / HTTP/V\r\nHost: a\r\nContent-Length: 18446744073709551615\r\n\r\n",
+        "cl_bad",
+    ),
+    ("CONNECT a:443 HTTP/V\r\nHost: a\r\n\r\n", "connect"),
+    ("GET / HTTP/V\r\nHost: u@a\r\n\r\n", "host_bad"),
+    (
+        "GET / HTTP/V\r\nHost: a\r\nContent.Length: 5\r\n\r\n",
+        "name_bad",
+    ),
+    (
+        "GET / HTTP/V\r\nHost: a\r\nConnection: X-Forwarded-For\r\n\r\n",
+        "connection_names_protected",
+    ),
+    (
+        "POST / HTTP/V\r\nHost: a\r\nConnection: x-forwarded-host\r\nContent-Length: 2\r\n\r\nhi",
+        "connection_names_protected",
+    ),
+    (
+        "GET / HTTP/V\r\nHost: a\r\nConnection: close, early-data\r\n\r\n",
+        "connection_names_protected",
+    ),
+    (
+        "GET / HTTP/V\r\nHost: a\r\nConnection: \"x\"\r\n\r\n",
+        "connection_bad",
+    ),
+    (
+        "GET / HTTP/V\r\nHost: a\r\nConnection: a,b,c,d,e\r\nConnection: f,g,h,i,j\r\n\r\n",
+        "connection_bad",
+    ),
+];
+
 #[tokio::test]
 async fn nothing_of_http1_is_answered_by_pingora_alone() {
     let backend = Strict::start().await;
     let tidegate = start(backend.address, "").await;
-    let cases: &[(&str, &str)] = &[
-        ("GET /a<b HTTP/V\r\nHost: a\r\n\r\n", "target_bad"),
-        ("GET /a>b HTTP/V\r\nHost: a\r\n\r\n", "target_bad"),
-        ("GET /a` HTTP/V\r\nHost: a\r\n\r\n", "target_bad"),
-        ("GET /?q=\"x\" HTTP/V\r\nHost: a\r\n\r\n", "target_bad"),
-        ("GET /?<> HTTP/V\r\nHost: a\r\n\r\n", "target_bad"),
-        ("GET http://a/a<b HTTP/V\r\nHost: a\r\n\r\n", "target_bad"),
-        (
-            "POST /a<b HTTP/V\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi",
-            "target_bad",
-        ),
-        (
-            "POST /?\" HTTP/V\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi",
-            "target_bad",
-        ),
-        (
-            "POST / HTTP/V\r\nHost: a\r\nContent-Length: 9223372036854775808\r\n\r\n",
-            "cl_bad",
-        ),
-        (
-            "POST / HTTP/V\r\nHost: a\r\nContent-Length: 18446744073709551615\r\n\r\n",
-            "cl_bad",
-        ),
-        ("CONNECT a:443 HTTP/V\r\nHost: a\r\n\r\n", "connect"),
-        ("GET / HTTP/V\r\nHost: u@a\r\n\r\n", "host_bad"),
-        (
-            "GET / HTTP/V\r\nHost: a\r\nContent.Length: 5\r\n\r\n",
-            "name_bad",
-        ),
-        (
-            "GET / HTTP/V\r\nHost: a\r\nConnection: X-Forwarded-For\r\n\r\n",
-            "connection_names_protected",
-        ),
-        (
-            "POST / HTTP/V\r\nHost: a\r\nConnection: x-forwarded-host\r\nContent-Length: 2\r\n\r\nhi",
-            "connection_names_protected",
-        ),
-        (
-            "GET / HTTP/V\r\nHost: a\r\nConnection: close, early-data\r\n\r\n",
-            "connection_names_protected",
-        ),
-        (
-            "GET / HTTP/V\r\nHost: a\r\nConnection: \"x\"\r\n\r\n",
-            "connection_bad",
-        ),
-        (
-            "GET / HTTP/V\r\nHost: a\r\nConnection: a,b,c,d,e\r\nConnection: f,g,h,i,j\r\n\r\n",
-            "connection_bad",
-        ),
-    ];
-    for (case, reason) in cases {
+    for (case, reason) in OVER_HTTP1 {
         for version in ["1.0", "1.1"] {
             let bytes = case.replacen("HTTP/V", &format!("HTTP/{version}"), 1);
             let answers = [
@@ -336,7 +338,7 @@ async fn nothing_of_http1_is_answered_by_pingora_alone() {
     );
     for listener in ["public", "secure"] {
         let series = format!("tidegate_requests_refused_total{{listener=\"{listener}\"");
-        let all = 2 * cases.len();
+        let all = 2 * OVER_HTTP1.len();
         tidegate.wait_metric(&series, all as f64).await;
         let refused = |l: &serde_json::Value| l["listener"] == listener && l["flags"] == "DPE";
         tidegate
