@@ -82,7 +82,7 @@ fn lookup(table: &RouteTable<usize>, host: &str, raw: &str) -> bool {
             query: None,
             method,
             headers: &headers,
-            client,
+            client: Some(client),
             certificate: None,
         })
         .is_some()

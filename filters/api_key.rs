@@ -81,6 +81,14 @@ impl Filter for ApiKey {
         Hooks::REQUEST
     }
 
+    fn owned_headers(&self) -> Vec<HeaderName> {
+        self.header
+            .iter()
+            .chain(&self.name_header)
+            .cloned()
+            .collect()
+    }
+
     async fn on_request(&self, exchange: &mut Exchange) -> Verdict {
         let shown = self.shown(exchange);
         let Some(name) = shown.and_then(|digest| self.names.get(&digest)) else {

@@ -149,6 +149,10 @@ impl Filter for BasicAuth {
         Hooks::REQUEST
     }
 
+    fn owned_headers(&self) -> Vec<HeaderName> {
+        self.user_header.iter().cloned().collect()
+    }
+
     async fn on_request(&self, exchange: &mut Exchange) -> Verdict {
         let user = match self.check(exchange).await {
             Ok(user) => user,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 
 use crate::filter::{
     Admission, Connection, Exchange, Filter, Finished, Hooks, PoolChoice, RequestHead, Response,
@@ -175,6 +175,12 @@ impl Chain {
             let pools = filter.pools().into_iter();
             pools.map(move |pool| (place, pool))
         })
+    }
+
+    /// Every request header that backends believe because of a filter.
+    pub fn owned_headers(&self) -> impl Iterator<Item = HeaderName> {
+        let filters = self.filters.iter();
+        filters.flat_map(|(_, filter)| filter.owned_headers())
     }
 
     /// The filters' own counters, for a scrape: filter, event, count.

@@ -7,7 +7,8 @@
 //!     take_headers: [x-user, x-roles]
 //! ```
 //! The service gets a GET with `X-Forwarded-Method`, `-Proto`, `-Host`, `-Uri` and `-For`, without the body. 2xx lets
-//! the request pass; 3xx and 4xx go to the client as they are. No answer, or 5xx, is `on_failure`.
+//! the request pass; 3xx and 4xx go to the client as they are. No answer, or 5xx, is `on_failure`. `X-Forwarded-For` is the
+//! client's address, or `unknown` where a trusted proxy named it in a way that can't be read.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -107,7 +108,7 @@ impl ExtAuth {
             .header("x-forwarded-proto", exchange.scheme())
             .header("x-forwarded-host", exchange.host().unwrap_or_default())
             .header("x-forwarded-uri", target)
-            .header("x-forwarded-for", exchange.client().to_string())
+            .header("x-forwarded-for", client(exchange))
             .body(Bytes::new())?;
         for name in &self.send_headers {
             for value in request.headers.get_all(name) {
@@ -165,10 +166,20 @@ impl ExtAuth {
     }
 }
 
+/// As RFC 7239, section 6, writes it.
+fn client(exchange: &Exchange) -> String {
+    let client = exchange.client();
+    client.map_or_else(|| "unknown".to_owned(), |client| client.to_string())
+}
+
 #[async_trait]
 impl Filter for ExtAuth {
     fn hooks(&self) -> Hooks {
         Hooks::REQUEST
+    }
+
+    fn owned_headers(&self) -> Vec<HeaderName> {
+        self.take_headers.clone()
     }
 
     async fn on_request(&self, exchange: &mut Exchange) -> Verdict {
@@ -261,6 +272,15 @@ mod tests {
             assert!(asked.contains(line), "{line} in {asked}");
         }
         assert!(!asked.contains("x-secret") && !asked.contains("body"));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_nobody_knows_is_said_to_be_unknown() {
+        let service = Loopback::answering("200 OK", "", "");
+        let asking = route(&service.url("/"));
+        asking.send_async(Call::get("/").unknown_client()).await;
+        let asked = service.heard();
+        assert!(asked.contains("x-forwarded-for: unknown\r\n"), "{asked}");
     }
 
     #[tokio::test]

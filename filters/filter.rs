@@ -27,6 +27,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::HeaderName;
 
 bitflags::bitflags! {
     /// Which hooks a filter has. A hook that is not named here is never called, and costs nothing.
@@ -156,6 +157,13 @@ pub trait Filter: Any + Send + Sync {
 
     /// Pools that this filter may choose; checked to exist when the config is loaded.
     fn pools(&self) -> Vec<&str> {
+        Vec::new()
+    }
+
+    /// Request headers that backends believe because of this filter: those that it sets, takes out or checks. The core takes
+    /// out a client's headers whose names differ from these in `_` for `-` alone, as CGI and its heirs read both as one;
+    /// what a client sends under the very name is for the filter to take out.
+    fn owned_headers(&self) -> Vec<HeaderName> {
         Vec::new()
     }
 

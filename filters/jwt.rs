@@ -127,6 +127,14 @@ impl Filter for Jwt {
         Hooks::REQUEST
     }
 
+    fn owned_headers(&self) -> Vec<HeaderName> {
+        let read = self.places.iter().filter_map(|place| match place {
+            Place::Header { name, .. } => Some(&name.0),
+            Place::Cookie { .. } | Place::Query { .. } => None,
+        });
+        self.owned_headers.iter().chain(read).cloned().collect()
+    }
+
     async fn on_request(&self, exchange: &mut Exchange) -> Verdict {
         for name in &self.owned_headers {
             exchange.request.headers.remove(name);

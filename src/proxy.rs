@@ -2,6 +2,7 @@
 
 mod answer;
 mod attempt;
+mod clean;
 mod direct;
 mod early_data;
 mod filters;

@@ -1,6 +1,7 @@
 //! One loaded configuration at run time. Built whole, swapped whole; a request uses one to its end.
 
 mod chain;
+mod owned_fields;
 mod pool;
 mod route;
 mod sticky_keys;
@@ -13,11 +14,12 @@ use std::time::Instant;
 
 use tidegate_filters::{Chain, Table};
 
+pub use owned_fields::OwnedFields;
 pub use pool::PoolHandle;
 pub use route::{Action, Route, Split};
 pub use sticky_keys::unix_seconds;
 
-use crate::config::model::{Config, Listener, ListenerLimits, ProxyProtocol};
+use crate::config::model::{Config, Listener, ListenerLimits, ProxyProtocol, UnderscoresInHeaders};
 use crate::listener::Admission;
 use crate::observe::metrics::{FilterEvents, Metrics};
 use crate::route::{self as route_table, RouteTable};
@@ -32,6 +34,8 @@ pub struct Snapshot {
     pub pools: BTreeMap<String, Arc<PoolHandle>>,
     /// What listeners that have filters ask about each connection, by the listener's name.
     pub admissions: BTreeMap<String, Admission>,
+    /// Request fields that backends believe because of this configuration.
+    pub owned_fields: OwnedFields,
     /// Tells configurations apart, in `/status` and metrics.
     pub hash: String,
     /// Seconds since 1970.
@@ -94,8 +98,10 @@ pub fn build(
         ));
     }
     let admissions = admissions(&config.listeners, previous, filters, metrics)?;
+    let owned_fields = OwnedFields::new(entries.iter().map(|(_, _, route)| route), pools.values());
     Ok(Snapshot {
         hash: hash(&config),
+        owned_fields,
         admissions,
         routes: RouteTable::build(entries)?,
         pools,
@@ -155,6 +161,7 @@ impl Snapshot {
                 proxy_protocol: ProxyProtocol::Off,
                 tls: None,
                 health_path: None,
+                underscores_in_headers: UnderscoresInHeaders::default(),
                 limits: ListenerLimits::default(),
                 filters: Vec::new(),
             })

@@ -35,8 +35,9 @@ pub struct TlsFacts {
 /// What the core knows of a request when its filters begin.
 #[derive(Debug, Clone)]
 pub struct Facts {
-    /// The client, behind PROXY protocol and trusted proxies.
-    pub client: IpAddr,
+    /// The client, behind PROXY protocol and trusted proxies. `None` is a client that nobody knows: a trusted proxy named it
+    /// in a way that can't be read.
+    pub client: Option<IpAddr>,
     /// The other end of the socket.
     pub peer: SocketAddr,
     /// `http` or `https`, as the client sees it.
@@ -109,8 +110,12 @@ impl Exchange {
     }
 
     /// The client's address, behind PROXY protocol and trusted proxies.
+    ///
+    /// `None` is a client that nobody knows: a trusted proxy named it in a way that can't be read. A filter that lets
+    /// addresses in refuses it, one that keeps addresses out does too, and one that counts uses [`Key`](super::Key), which
+    /// counts such clients apart. Never put [`peer`](Exchange::peer) in its place: that is the trusted proxy.
     #[must_use]
-    pub fn client(&self) -> IpAddr {
+    pub fn client(&self) -> Option<IpAddr> {
         self.facts.client
     }
 

@@ -165,3 +165,21 @@ fn keys_of_requests() {
     assert_eq!(key(json!({ "claim": "other" })).of(&exchange), network);
     assert_eq!(key(json!("route")).of(&exchange), KeyBytes::Text("test"));
 }
+
+#[test]
+fn unknown_clients_are_counted_together_and_apart_from_their_proxy() {
+    let key = |call: Call| {
+        let exchange = call.exchange();
+        match Key::ClientIp.of(&exchange) {
+            KeyBytes::Text(text) => panic!("{text}"),
+            KeyBytes::Address(address) => ("known", address),
+            KeyBytes::UnknownBy(address) => ("unknown", address),
+        }
+    };
+    let proxy = "192.0.2.1".parse().unwrap();
+    assert_eq!(key(Call::get("/").unknown_client()), ("unknown", proxy));
+    assert_eq!(key(Call::get("/")), ("known", proxy));
+    let header = serde_json::from_value::<Key>(json!({ "header": "x-k" })).unwrap();
+    let exchange = Call::get("/").unknown_client().exchange();
+    assert_eq!(header.of(&exchange), KeyBytes::UnknownBy(proxy));
+}

@@ -36,7 +36,7 @@ impl Call {
         Call {
             head: request.expect("a valid target").into_parts().0,
             facts: Facts {
-                client,
+                client: Some(client),
                 peer: (client, 40000).into(),
                 scheme: "http",
                 tls: None,
@@ -91,7 +91,14 @@ impl Call {
     /// On what is not an address.
     #[must_use]
     pub fn client(mut self, address: &str) -> Call {
-        self.facts.client = address.parse().expect("an IP address");
+        self.facts.client = Some(address.parse().expect("an IP address"));
+        self
+    }
+
+    /// From a client that nobody knows, by the trusted proxy 192.0.2.1.
+    #[must_use]
+    pub fn unknown_client(mut self) -> Call {
+        self.facts.client = None;
         self
     }
 

@@ -59,9 +59,24 @@ pub struct Listener {
     pub tls: Option<ListenerTls>,
     /// Answer this path with the instance's own health, before routing and without a PROXY header.
     pub health_path: Option<String>,
+    pub underscores_in_headers: UnderscoresInHeaders,
     pub limits: ListenerLimits,
     /// In the order of the file; each has a hook for connections.
     pub filters: Vec<FilterUse>,
+}
+
+/// What becomes of field names with `_`, and with other bytes that CGI reads as `-`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum UnderscoresInHeaders {
+    /// Those that would be read as a field that backends believe go no further.
+    #[default]
+    DropTwins,
+    /// None goes further.
+    Drop,
+    /// The request is answered with 400.
+    Refuse,
+    /// All go on.
+    Keep,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

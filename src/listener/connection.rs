@@ -13,7 +13,7 @@ use super::early_data::EarlyData;
 use super::listening::Shared;
 use super::seats::{Seat, Waits};
 use super::tls::{ClientCertificate, Identity};
-use crate::config::model::Listener;
+use crate::config::model::{Listener, UnderscoresInHeaders};
 use crate::observe::metrics::{KeyType, RejectReason, SlowPhase};
 
 tokio::task_local! {
@@ -53,6 +53,7 @@ pub struct Connection {
     parted: AtomicBool,
     closes: AtomicBool,
     awaits_body: AtomicBool,
+    unusual: AtomicBool,
     requests: AtomicU32,
     early: EarlyData,
 }
@@ -114,6 +115,7 @@ impl Connection {
             parted: AtomicBool::new(false),
             closes: AtomicBool::new(false),
             awaits_body: AtomicBool::new(false),
+            unusual: AtomicBool::new(false),
             requests: AtomicU32::new(0),
             early: EarlyData::default(),
         }
@@ -246,6 +248,22 @@ impl Connection {
     /// Whether it is the client's turn to send more of its HTTP/1 request's body.
     pub fn awaits_body(&self) -> bool {
         self.awaits_body.load(Ordering::Acquire)
+    }
+
+    /// A head came in which something must be cleaned before routes and filters read it, so that those of connections on which
+    /// none ever came need not be looked through.
+    pub(super) fn mark_unusual(&self) {
+        self.unusual.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there was such a head, now or before.
+    pub fn has_unusual_heads(&self) -> bool {
+        self.unusual.load(Ordering::Relaxed)
+    }
+
+    /// Whether field names with `_` and the like are refused.
+    pub(super) fn refuses_odd_names(&self) -> bool {
+        self.config.underscores_in_headers == UnderscoresInHeaders::Refuse
     }
 
     /// The HTTP/1 connection ends with the response that is to come.

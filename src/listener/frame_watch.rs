@@ -11,9 +11,12 @@ use tokio::time::Sleep;
 
 use super::connection::Connection;
 use super::h2_frames::{
-    Event, Flood, FloodBudget, FrameKind, FrameScanner, Framer, Phase, Verdict,
+    END_STREAM, Event, Flood, FloodBudget, FrameHead, FrameKind, FrameScanner, Framer, Phase,
+    Verdict,
 };
 use super::h2_streams::Streams;
+use super::head::Refusal;
+use super::listening::{HTTP2, RefusedRequest};
 use super::pace::tick;
 use super::seats::Waits;
 use crate::observe::metrics::{Http2Abuse, SlowPhase};
@@ -124,6 +127,12 @@ impl FrameWatch {
                     self.connection.mark_parted();
                     self.count_goaway(code);
                 }
+                Event::Number(frame, PROTOCOL_ERROR) if frame.kind == FrameKind::RstStream => {
+                    self.refused(Refusal::Http2Malformed, None);
+                }
+                Event::End(frame) if frame.flags & END_STREAM != 0 => {
+                    self.count_unasked(frame);
+                }
                 _ => {}
             }
         }
@@ -131,12 +140,35 @@ impl FrameWatch {
         Ok(())
     }
 
+    /// What h2 and Pingora answer by themselves, before we are asked, is counted and logged with what we refuse.
+    fn count_unasked(&self, frame: FrameHead) {
+        let refusal = match self.out.ended_with_status_only(frame) {
+            None => return,
+            Some(true) => Refusal::AuthorityBad,
+            Some(false) => Refusal::HeaderTooLarge,
+        };
+        self.refused(refusal, Some(refusal.status()));
+    }
+
+    fn refused(&self, refusal: Refusal, status: Option<u16>) {
+        let request = RefusedRequest {
+            protocol: HTTP2,
+            head: None,
+            status,
+        };
+        let listener = &self.connection.listener;
+        listener.refuse_request(&self.connection, refusal, &request);
+    }
+
     /// h2 has bounds of its own; what it ends for them is counted with ours.
     fn count_goaway(&self, code: u32) {
         let abuse = match code {
             0 => return,
             ENHANCE_YOUR_CALM => Http2Abuse::Calm,
-            _ => Http2Abuse::Error,
+            _ => {
+                self.refused(Refusal::Http2Malformed, None);
+                Http2Abuse::Error
+            }
         };
         self.connection.listener.metrics.http2_abuse.inc(abuse);
     }

@@ -62,11 +62,20 @@ where
                 guard.begin_http2(seen);
                 return http2::serve(guard, app, shutdown).await;
             }
+            Next::Request { facts, .. }
+                if facts.odd_names && guard.connection().refuses_odd_names() =>
+            {
+                let refusal = Refusal::NameUnderscore;
+                return Box::pin(refuse::answer(&mut guard, refusal)).await;
+            }
             Next::Request {
                 head,
                 mut rest,
-                facts,
+                mut facts,
             } => {
+                if facts.unusual {
+                    guard.connection().mark_unusual();
+                }
                 if must_wait(&guard, &head, facts.framing) {
                     let finished = Box::pin(finish_handshake(&mut guard, &mut rest));
                     if finished.await.is_err() {
@@ -75,6 +84,7 @@ where
                 }
                 guard.connection().finish_head();
                 guard.begin_request(rest, facts.framing, facts.expect_continue);
+                let head = head::in_origin_form(head, &mut facts);
                 let lent = Lent { guard, head, facts };
                 match serve_request(lent, &back, app, shutdown).await {
                     Some(reusable) => guard = reusable,

@@ -10,6 +10,7 @@ use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::tls::{ALPN, SslStream};
 use pingora_core::protocols::{IO, Ssl, UniqueID};
 use pingora_core::server::ShutdownWatch;
+use pingora_http::RequestHeader;
 use pingora_timeout::timeout;
 use tokio::sync::watch;
 
@@ -35,10 +36,25 @@ use crate::observe::metrics::{
 /// How long accepting pauses when the process is out of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// HTTP/1.0 is written the same way: which of the two it is may not be known when a request is refused.
+const HTTP1: &str = "HTTP/1.1";
+pub(super) const HTTP2: &str = "HTTP/2.0";
+
 /// Told of requests that were refused before they were requests.
 pub trait Refused: Send + Sync {
     /// `connection` sent something that was answered with `refusal` or cut off.
-    fn refused(&self, connection: &Connection, refusal: Refusal);
+    fn refused(&self, connection: &Connection, refusal: Refusal, request: &RefusedRequest<'_>);
+}
+
+/// What is known of a request that was refused.
+#[derive(Debug, Clone, Copy)]
+pub struct RefusedRequest<'a> {
+    /// As in the access log.
+    pub protocol: &'static str,
+    /// The head, where one was read.
+    pub head: Option<&'a RequestHeader>,
+    /// What was answered; `None` where there was a reset instead.
+    pub status: Option<u16>,
 }
 
 /// What an accept loop and its connections share. Configuration and TLS are replaced under it on reload.
@@ -115,10 +131,25 @@ impl Shared {
             .map_or_else(Vec::new, |tls| tls.certificates.expiries.clone())
     }
 
-    /// Counts a refused request and passes it on.
+    /// Counts a refused request of HTTP/1 and passes it on.
     pub fn refuse(&self, connection: &Connection, refusal: Refusal) {
+        let request = RefusedRequest {
+            protocol: HTTP1,
+            head: None,
+            status: Some(refusal.status()),
+        };
+        self.refuse_request(connection, refusal, &request);
+    }
+
+    /// The same of any request.
+    pub fn refuse_request(
+        &self,
+        connection: &Connection,
+        refusal: Refusal,
+        request: &RefusedRequest<'_>,
+    ) {
         self.metrics.refused.inc(refusal);
-        self.refused.refused(connection, refusal);
+        self.refused.refused(connection, refusal, request);
     }
 
     /// Connections open now.

@@ -51,7 +51,7 @@ pub use bind::BACKLOG;
 pub use connection::{Connection, TlsFacts};
 pub use gate::Gate;
 pub use head::Refusal;
-pub use listening::{Refused, Shared};
+pub use listening::{Refused, RefusedRequest, Shared};
 pub use open::Open;
 pub use tls::{ClientCertificate, Tls, TlsError};
 

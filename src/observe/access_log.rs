@@ -21,6 +21,8 @@ pub struct AccessRecord<'a> {
     pub span_id: &'a str,
     /// The client, after PROXY protocol and trusted proxies.
     pub client_ip: Option<IpAddr>,
+    /// A trusted proxy named the client in a way that can't be read: there is no `client_ip`.
+    pub client_unknown: bool,
     /// The client's port, where known.
     pub client_port: Option<u16>,
     /// The other end of the connection: the client or the proxy in front.
@@ -136,6 +138,7 @@ impl AccessRecord<'_> {
         line.string_if_any("trace_id", self.trace_id.as_bytes());
         line.string_if_any("span_id", self.span_id.as_bytes());
         address(line, "client_ip", self.client_ip);
+        line.flag_if("client_unknown", self.client_unknown);
         if let Some(port) = self.client_port {
             line.integer("client_port", u64::from(port));
         }

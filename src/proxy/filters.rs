@@ -46,7 +46,7 @@ fn facts(ctx: &Context, route: &Route) -> Facts {
         client_certificate: tls.client.as_ref().map(|shown| shown.sha256.clone()),
     });
     Facts {
-        client: ctx.origin.map_or(unknown.ip(), |o| o.client_ip),
+        client: ctx.origin.and_then(|origin| origin.client),
         peer: connection.and_then(|c| c.peer).unwrap_or(unknown),
         scheme: connection.map_or("http", |c| c.scheme()),
         tls: tls.map(Arc::new),

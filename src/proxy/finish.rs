@@ -119,7 +119,8 @@ fn write(session: &Session, ctx: &Context, ended: &Ended, out: &mut Vec<u8>) {
         request_id: ctx.request_id.as_bytes(),
         trace_id,
         span_id,
-        client_ip: ctx.origin.map(|o| o.client_ip),
+        client_ip: ctx.origin.and_then(|origin| origin.client),
+        client_unknown: ctx.origin.is_some_and(|origin| origin.client.is_none()),
         client_port: connection.and_then(|c| c.client).map(|c| c.port()),
         peer_ip: connection.map(|c| c.peer_ip()),
         listener: connection.map_or("", |c| &c.config.name),
@@ -161,7 +162,8 @@ fn write(session: &Session, ctx: &Context, ended: &Ended, out: &mut Vec<u8>) {
     .format(out);
 }
 
-fn host(request: &RequestHeader) -> &[u8] {
+/// As the client named it.
+pub fn host(request: &RequestHeader) -> &[u8] {
     match request.headers.get(header::HOST) {
         Some(host) => host.as_bytes(),
         None => request

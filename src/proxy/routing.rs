@@ -10,7 +10,7 @@ use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use tidegate_filters::filter::Response;
 
-use super::{answer, filters, stickiness};
+use super::{answer, clean, filters, stickiness};
 use crate::background::admin;
 use crate::config::model::{Address, HashKey, Policy};
 use crate::context::Context;
@@ -22,10 +22,15 @@ use crate::route::redirect::{self, Requested};
 use crate::route::{self, CertificateNames, Head, Path, host_name};
 use crate::snapshot::{Action, PoolHandle, Route};
 
-/// Takes the snapshot that this request will use to its end, and finds out who asks.
+/// Takes the snapshot that this request will use to its end, cleans the request and finds out who asks.
 pub fn identify(instance: &Instance, session: &mut Session, ctx: &mut Context) {
     let snapshot = instance.snapshot.load_full();
     if let Some(connection) = Connection::current() {
+        clean::request(
+            session.req_header_mut(),
+            &connection,
+            &snapshot.owned_fields,
+        );
         let headers = &session.req_header().headers;
         let origin = Origin::find(&connection, headers, &snapshot.config.trusted_proxies);
         ctx.request_id = forwarded::request_id(headers, origin);
@@ -149,9 +154,7 @@ fn head<'a>(request: &'a RequestHeader, path: &'a Path<'a>, ctx: &'a Context) ->
         query: request.uri.query(),
         method: &request.method,
         headers: &request.headers,
-        client: ctx
-            .origin
-            .map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |o| o.client_ip),
+        client: ctx.origin.and_then(|origin| origin.client),
         certificate: ctx.connection.as_deref().and_then(certificate),
     }
 }

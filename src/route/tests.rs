@@ -13,7 +13,7 @@ struct Request {
     query: Option<&'static str>,
     method: Method,
     headers: HeaderMap,
-    client: IpAddr,
+    client: Option<IpAddr>,
 }
 
 fn get(path: &str) -> Request {
@@ -23,7 +23,7 @@ fn get(path: &str) -> Request {
         query: None,
         method: Method::GET,
         headers: HeaderMap::new(),
-        client: [192, 0, 2, 1].into(),
+        client: Some([192, 0, 2, 1].into()),
     }
 }
 
@@ -52,7 +52,12 @@ impl Request {
     }
 
     fn client(mut self, client: &str) -> Self {
-        self.client = client.parse().unwrap();
+        self.client = Some(client.parse().unwrap());
+        self
+    }
+
+    fn unknown_client(mut self) -> Self {
+        self.client = None;
         self
     }
 
@@ -384,6 +389,9 @@ fn keys_come_from_the_request_or_else_from_the_client() {
         key(HashKey::ClientIp, &get("/").client("::ffff:192.0.2.1")),
         key(HashKey::ClientIp, &get("/"))
     );
+    let unknown = key(HashKey::ClientIp, &get("/").unknown_client());
+    assert_eq!(unknown, key(cookie(), &get("/other").unknown_client()));
+    assert_ne!(unknown, key(HashKey::ClientIp, &get("/")));
     assert_ne!(
         key(HashKey::Path, &get("/a")),
         key(HashKey::Path, &get("/b"))

@@ -7,6 +7,9 @@ use crate::config::model::{self, Address};
 use crate::config::path::Path;
 use crate::config::raw::{self, text};
 
+/// No longer target can be read.
+const LONGEST_URI: u64 = 65_534;
+
 impl Checker<'_> {
     pub(super) fn listeners(
         &mut self,
@@ -61,6 +64,7 @@ impl Checker<'_> {
             name: raw.name.0,
             address: raw.listen.0,
             health_path: raw.health_path.map(|p| p.0),
+            underscores_in_headers: underscores(raw.underscores_in_headers),
         }
     }
 
@@ -133,13 +137,27 @@ impl Checker<'_> {
                     text::show_size(&header)
                 ),
             );
-        } else if !(64..=header).contains(&uri) {
-            let (uri, header) = (text::show_size(&uri), text::show_size(&header));
-            let message = format!(
-                "{uri} is out of range; write 64 up to \"max_header_bytes\", which is {header}"
-            );
+        } else if !(64..=header.min(LONGEST_URI)).contains(&uri) {
+            let uri = text::show_size(&uri);
+            let most = match header {
+                ..=LONGEST_URI => {
+                    let header = text::show_size(&header);
+                    format!("up to \"max_header_bytes\", which is {header}")
+                }
+                _ => format!("to {LONGEST_URI}"),
+            };
+            let message = format!("{uri} is out of range; write 64 {most}");
             self.error(&path.key("max_uri_bytes"), message);
         }
+    }
+}
+
+fn underscores(raw: raw::UnderscoresInHeaders) -> model::UnderscoresInHeaders {
+    match raw {
+        raw::UnderscoresInHeaders::DropTwins => model::UnderscoresInHeaders::DropTwins,
+        raw::UnderscoresInHeaders::Drop => model::UnderscoresInHeaders::Drop,
+        raw::UnderscoresInHeaders::Refuse => model::UnderscoresInHeaders::Refuse,
+        raw::UnderscoresInHeaders::Keep => model::UnderscoresInHeaders::Keep,
     }
 }
 

@@ -26,6 +26,13 @@ pub struct Listener {
     /// Answers this path with the instance's own health, before routing and without a PROXY header: for the health
     /// checks of a balancer in front.
     pub health_path: Option<UrlPath>,
+    /// Field names with `_`, or another byte that is neither letter nor digit nor `-`. CGI and its heirs (WSGI, Rack, PHP) read
+    /// such a byte as `-`, so that a client's `X_Real_IP` would be the same to them as the `X-Real-IP` that Tidegate vouches
+    /// for. `drop_twins` takes out what would be read as a field that Tidegate, a route or a filter sets, takes out or checks;
+    /// `drop` takes out all such names; `refuse` answers 400; `keep` lets all of them through. `Content_Length` and
+    /// `Transfer_Encoding` are always refused.
+    #[serde(default)]
+    pub underscores_in_headers: UnderscoresInHeaders,
     /// Deadlines and caps.
     #[serde(default)]
     pub limits: ListenerLimits,
@@ -43,6 +50,16 @@ pub enum ProxyProtocol {
     Off,
     Optional,
     Required,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UnderscoresInHeaders {
+    #[default]
+    DropTwins,
+    Drop,
+    Refuse,
+    Keep,
 }
 
 /// TLS towards clients. ALPN offers `h2` and `http/1.1`.
@@ -169,12 +186,12 @@ pub struct ListenerLimits {
     /// How long both rates are not looked at. A client that does nothing at all is cut after this, or after the idle
     /// timeout if that is shorter.
     pub min_rate_grace: Timeout,
-    /// Request line and header fields together, 1KiB to 1MiB; more is answered with 431.
+    /// Request line and header fields together, 1KiB to 1MiB; more is answered with 431. Over HTTP/2 without what HPACK saves.
     pub max_header_bytes: Size,
-    /// Header fields of a request; more are answered with 431.
+    /// Header fields of a request; more are answered with 431. Cookies that HTTP/2 sends one by one count as one.
     #[schemars(range(min = 1, max = 256))]
     pub max_headers: u32,
-    /// The request target, 64 bytes up to `max_header_bytes`; more is answered with 414.
+    /// The request target, 64 bytes up to `max_header_bytes` and at most 65534 bytes; more is answered with 414.
     pub max_uri_bytes: Size,
     /// Full TLS handshakes that may wait for a thread; further ones are closed. Full handshakes have threads of their own,
     /// half as many as `threads`, at a lower priority, so that a flood of them delays neither requests nor resumptions; not

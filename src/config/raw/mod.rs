@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub(super) use health::{HealthCheck, OutlierDetection, OutlierMode, ProbeType};
 pub(super) use listener::{
     Certificate, ClientAuth, ClientAuthMode, Listener, ListenerLimits, ListenerTls, ProxyProtocol,
-    TlsVersion, UnknownServerName,
+    TlsVersion, UnderscoresInHeaders, UnknownServerName,
 };
 pub(super) use overload::{Overload, OverloadDelays, OverloadShares};
 pub(super) use pool::{
@@ -51,7 +51,11 @@ pub struct Config {
     #[schemars(range(min = 1, max = 1024))]
     pub threads: Option<u32>,
     /// Networks whose `X-Forwarded-*` and `X-Request-ID` headers are believed; from all others they are
-    /// replaced. List what stands in front, such as a CDN, never the whole internet.
+    /// replaced. List what stands in front, such as a CDN, never the whole internet. The client is the right-most address of
+    /// `X-Forwarded-For` that is in none of these networks, or the left-most where all are; a port, brackets and quotes are
+    /// read. Where something else stands there, such as `unknown`, nobody knows the client: it is in no network of
+    /// `match.client` or of a filter, limits count it apart, and backends get `unknown` in place of the chain. `Forwarded`
+    /// (RFC 7239) is passed on from these networks and never asked who the client is.
     #[serde(default)]
     pub trusted_proxies: Vec<Cidr>,
     /// The listener for operators: health, metrics and status.

@@ -88,7 +88,8 @@ pub struct Match {
     pub query: Option<Conditions>,
     /// Cookies, in the same two forms.
     pub cookies: Option<Conditions>,
-    /// Networks of the client's address: PROXY header and trusted proxies are taken into account.
+    /// Networks of the client's address: PROXY header and trusted proxies are taken into account. A client that nobody knows
+    /// (see `trusted_proxies`) is in none.
     #[serde(default)]
     pub client: Vec<Cidr>,
     /// The client's certificate, on listeners with `tls.client_auth`. `{}` is any that holds.
