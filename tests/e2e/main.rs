@@ -34,3 +34,4 @@ mod sticky;
 mod stopping;
 mod tickets;
 mod tls;
+mod trust;

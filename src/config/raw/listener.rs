@@ -45,7 +45,7 @@ pub enum ProxyProtocol {
     Required,
 }
 
-/// TLS towards clients. ALPN offers `h2` and `http/1.1`.
+/// TLS towards clients. ALPN offers `h2`, `http/1.1` and `http/1.0`; a client that offers others only is refused.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListenerTls {
