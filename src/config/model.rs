@@ -30,6 +30,8 @@ pub use limits::{AddressLimits, ListenerLimits, PaceLimits};
 pub struct Config {
     /// Where `/metrics`, `/status`, `/healthz` and `/readyz` are served; `None` turns the admin listener off.
     pub admin: Option<Address>,
+    /// Names under which the admin listener answers, beside IP addresses and `localhost`.
+    pub admin_hosts: Vec<HostMatch>,
     pub listeners: Vec<Listener>,
     /// In file order; `route::Table` sorts them by precedence.
     pub routes: Vec<Route>,

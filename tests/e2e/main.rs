@@ -11,6 +11,7 @@ mod pki;
 mod setup;
 mod strict;
 
+mod admin;
 mod bad_input;
 mod caps;
 mod client_auth;

@@ -54,6 +54,7 @@ impl Checker<'_> {
         self.shared_cookies(&routes, &pools);
         model::Config {
             admin,
+            admin_hosts: raw.admin.hosts.into_iter().map(|host| host.0).collect(),
             listeners,
             routes,
             pools,

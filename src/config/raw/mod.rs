@@ -33,7 +33,7 @@ pub(super) use route::{
 
 pub(super) use sticky::{Cluster, OnOverload, SameSite, Secret, Sticky};
 
-use text::{AccessLog, AdminAddress, Cidr, Duration};
+use text::{AccessLog, AdminAddress, Cidr, Duration, HostPattern};
 
 /// The configuration of one Tidegate instance.
 ///
@@ -86,8 +86,14 @@ pub struct Config {
 #[serde(deny_unknown_fields, default)]
 pub struct Admin {
     /// Where `/healthz`, `/readyz`, `/metrics` and `/status` are served; `none` serves them nowhere. It has no access
-    /// control, so it belongs on loopback or on a network that only operators reach.
+    /// control, so it belongs on loopback or on a network that only operators reach. Web pages are kept out: a request with
+    /// a foreign `Origin` or from another site is refused, and one that changes something needs
+    /// `Content-Type: application/json`.
     pub listen: AdminAddress,
+    /// Names by which operators and scrapers reach this listener, exact or with `*.` in front, such as
+    /// `tidegate.monitoring.svc`. A request whose `Host` is neither listed here nor an IP address nor `localhost` gets a 403:
+    /// a web page could have let its own name point here (DNS rebinding). `/healthz` and `/readyz` are answered under any name.
+    pub hosts: Vec<HostPattern>,
 }
 
 impl Default for Admin {
@@ -95,6 +101,7 @@ impl Default for Admin {
         let loopback = std::net::SocketAddr::from(([127, 0, 0, 1], 9901));
         Self {
             listen: AdminAddress(Some(super::model::Address::Tcp(loopback))),
+            hosts: Vec::new(),
         }
     }
 }
