@@ -20,6 +20,7 @@ mod early_data;
 mod filters;
 mod floods;
 mod health;
+mod hops;
 mod keys;
 mod listening;
 mod overload;

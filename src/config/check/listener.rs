@@ -61,6 +61,10 @@ impl Checker<'_> {
             name: raw.name.0,
             address: raw.listen.0,
             health_path: raw.health_path.map(|p| p.0),
+            trace: match raw.trace {
+                raw::Trace::Refuse => model::Trace::Refuse,
+                raw::Trace::Pass => model::Trace::Pass,
+            },
         }
     }
 

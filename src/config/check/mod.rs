@@ -65,6 +65,8 @@ impl Checker<'_> {
             },
             overload,
             cluster,
+            max_hops: raw.max_hops,
+            via: raw.via.0.and_then(|name| via(&name)),
             log: model::Log {
                 access: self.access_log(raw.log.access.0),
                 level: level(raw.log.level),
@@ -206,6 +208,16 @@ impl Taken {
             }
         }
     }
+}
+
+/// The name is a token, so that each member is a field value.
+fn via(name: &str) -> Option<model::Via> {
+    let member = |version| http::HeaderValue::from_str(&format!("{version} {name}")).ok();
+    Some(model::Via {
+        http10: member("1.0")?,
+        http11: member("1.1")?,
+        http2: member("2")?,
+    })
 }
 
 fn level(level: Level) -> log::LevelFilter {

@@ -7,6 +7,9 @@ use crate::config::model::{self, Policy};
 use crate::config::path::Path;
 use crate::config::raw::{self, text};
 
+/// "Loop Detected" (RFC 5842, section 7.2). A range of statuses leaves it out.
+const LOOP: u16 = 508;
+
 impl Checker<'_> {
     pub(super) fn pool(
         &mut self,
@@ -148,7 +151,17 @@ impl Checker<'_> {
             );
             self.error(&path.key("on_status").index(i), message);
         }
+        for (i, _) in raw
+            .on_status
+            .iter()
+            .enumerate()
+            .filter(|(_, r)| r.0 == (LOOP, LOOP))
+        {
+            let message = "508 says that the request goes in a circle: it is never tried again";
+            self.error(&path.key("on_status").index(i), message);
+        }
         let statuses = raw.on_status.iter().flat_map(|r| r.0.0..=r.0.1);
+        let statuses = statuses.filter(|status| *status != LOOP);
         let mut on_status: Vec<_> = statuses
             .filter_map(|s| http::StatusCode::from_u16(s).ok())
             .collect();

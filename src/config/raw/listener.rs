@@ -26,6 +26,10 @@ pub struct Listener {
     /// Answers this path with the instance's own health, before routing and without a PROXY header: for the health
     /// checks of a balancer in front.
     pub health_path: Option<UrlPath>,
+    /// TRACE, which sends a request back as it arrived at the end, with everything that was added on the way: `refuse` answers
+    /// it with 405, `pass` forwards it, for as long as its `Max-Forwards` allows.
+    #[serde(default)]
+    pub trace: Trace,
     /// Deadlines and caps.
     #[serde(default)]
     pub limits: ListenerLimits,
@@ -34,6 +38,14 @@ pub struct Listener {
     /// connection without an answer. A connection that may ask for nothing but the health path passes them by.
     #[serde(default)]
     pub filters: Vec<FilterUse>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Trace {
+    #[default]
+    Refuse,
+    Pass,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

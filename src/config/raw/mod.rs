@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub(super) use health::{HealthCheck, OutlierDetection, OutlierMode, ProbeType};
 pub(super) use listener::{
     Certificate, ClientAuth, ClientAuthMode, Listener, ListenerLimits, ListenerTls, ProxyProtocol,
-    TlsVersion, UnknownServerName,
+    TlsVersion, Trace, UnknownServerName,
 };
 pub(super) use overload::{Overload, OverloadDelays, OverloadShares};
 pub(super) use pool::{
@@ -33,7 +33,7 @@ pub(super) use route::{
 
 pub(super) use sticky::{Cluster, OnOverload, SameSite, Secret, Sticky};
 
-use text::{AccessLog, AdminAddress, Cidr, Duration, HostPattern};
+use text::{AccessLog, AdminAddress, Cidr, Duration, HostPattern, Via};
 
 /// The configuration of one Tidegate instance.
 ///
@@ -69,6 +69,16 @@ pub struct Config {
     /// What all instances of a cluster have in common.
     #[serde(default)]
     pub cluster: Cluster,
+    /// How many instances of Tidegate a request may have passed before it comes here. One that has passed more is answered
+    /// with 508: a pool leads back to its own listener, directly or through others. Instances count by the request field
+    /// `X-Tidegate-Hops`. A 508 is never tried again and is no failure of the backend that it came from.
+    #[serde(default = "max_hops")]
+    #[schemars(range(min = 1, max = 100))]
+    pub max_hops: u32,
+    /// The name by which this instance adds itself to the field `Via` of requests and of backends' responses (RFC 9110, section
+    /// 7.6.3), such as `edge-1`: `1.1 edge-1`, with the version over which the message came. Default: `off`.
+    #[serde(default)]
+    pub via: Via,
     /// Where clients connect.
     #[schemars(length(min = 1))]
     pub listeners: Vec<Listener>,
@@ -79,6 +89,10 @@ pub struct Config {
     /// Groups of backends by name: 1 to 64 letters, digits, `_`, `-` or `.`. The name is a label of metrics.
     #[serde(default)]
     pub pools: BTreeMap<String, Pool>,
+}
+
+fn max_hops() -> u32 {
+    10
 }
 
 /// The listener for operators.

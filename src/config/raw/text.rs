@@ -100,6 +100,9 @@ words! {
         admin_address, |a| a.as_ref().map_or("none".into(), show_address);
     /// `stdout`, `off`, or a file's path.
     AccessLog(model::AccessLog) "access-log" "string" "\"stdout\", \"off\" or a file's path", access_log, show_access_log;
+    /// A pseudonym for `Via` (RFC 9110, section 7.6.3), or `off`.
+    Via(Option<String>) "pseudonym" "string" "a name such as \"edge-1\", or \"off\"", via,
+        |name| name.clone().unwrap_or_else(|| "off".into());
     /// Names of listeners and pools: metric labels and parts of URLs.
     Name(String) "name" "string" "a name of letters, digits, \"_\", \"-\" and \".\"", name, String::clone;
     /// Names that may hold addresses and paths: routes, backends, zones.
@@ -346,6 +349,26 @@ fn access_log(text: &str) -> Result<model::AccessLog, String> {
             "is not known; write \"stdout\", \"off\" or a path such as \"/var/log/access.log\""
                 .into(),
         ),
+    }
+}
+
+fn via(text: &str) -> Result<Option<String>, String> {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    match text {
+        "off" => Ok(None),
+        name if (1..=64).contains(&name.len()) && name.bytes().all(token) => {
+            Ok(Some(name.to_owned()))
+        }
+        _ => Err(
+            "is no pseudonym; write 1 to 64 letters, digits, \"-\", \"_\" or \".\", or \"off\""
+                .into(),
+        ),
+    }
+}
+
+impl Default for Via {
+    fn default() -> Self {
+        Self(None)
     }
 }
 
