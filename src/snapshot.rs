@@ -22,7 +22,7 @@ use crate::listener::Admission;
 use crate::observe::metrics::{FilterEvents, Metrics};
 use crate::route::{self as route_table, RouteTable};
 use crate::sticky::KeyError;
-use crate::upstream::UpstreamError;
+use crate::upstream::{Connect, UpstreamError};
 use sticky_keys::StickyKeys;
 
 /// What is configured now, ready to be used.
@@ -102,6 +102,20 @@ pub fn build(
         loaded_at: unix_seconds(),
         config: Arc::new(config),
     })
+}
+
+/// Everything in a checked configuration that turns out not to be usable, where [`build`] stops at the first: certificates of
+/// pools, and paths of routes.
+pub fn faults(config: &Config) -> Vec<BuildError> {
+    let pools = config.pools.iter().filter_map(|(name, pool)| {
+        let source = Connect::new(&pool.upstream).err()?;
+        let pool = name.clone();
+        Some(BuildError::Upstream { pool, source })
+    });
+    let routes = config.routes.iter();
+    let routes = routes.map(|route| (route.name.as_str(), route.matches.as_slice(), ()));
+    let table = RouteTable::build(routes).err().map(BuildError::Route);
+    pools.chain(table).collect()
 }
 
 fn admissions(

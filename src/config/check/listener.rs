@@ -73,7 +73,7 @@ impl Checker<'_> {
         let unix = matches!(raw.listen.0, Address::Unix(_));
         match raw.proxy_protocol {
             raw::ProxyProtocol::Off => {
-                if !trusted.is_empty() {
+                if !trusted.is_empty() && !self.unclear(path, &["proxy_protocol"]) {
                     self.warning(
                         &path.key("trusted"),
                         "has no effect while \"proxy_protocol\" is \"off\"",
@@ -81,7 +81,7 @@ impl Checker<'_> {
                 }
                 return model::ProxyProtocol::Off;
             }
-            _ if trusted.is_empty() && !unix => {
+            _ if trusted.is_empty() && !unix && !self.unclear(path, &["trusted", "listen"]) => {
                 let message =
                     "needs \"trusted\", the networks of the balancers that send the PROXY header";
                 self.error(&path.key("proxy_protocol"), message);
@@ -137,7 +137,9 @@ impl Checker<'_> {
                     text::show_size(&header)
                 ),
             );
-        } else if !(64..=header).contains(&uri) {
+        } else if !(64..=header).contains(&uri)
+            && !self.unclear(path, &["max_header_bytes", "max_uri_bytes"])
+        {
             let (uri, header) = (text::show_size(&uri), text::show_size(&header));
             let message = format!(
                 "{uri} is out of range; write 64 up to \"max_header_bytes\", which is {header}"
