@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 
 use crate::filter::units::{Header, Span};
 use crate::filter::{Build, BuildError, Exchange, Filter, Hooks, Response, Verdict};
+use crate::hops;
 use crate::outbound::{self, Outbound};
 
 /// Asks a service over HTTP whether a request may pass.
@@ -115,6 +116,7 @@ impl ExtAuth {
                 question.headers_mut().append(name, value.clone());
             }
         }
+        hops::set(question.headers_mut(), hops::passed(&request.headers));
         Ok(question)
     }
 

@@ -5,6 +5,7 @@
 
 pub mod chain;
 pub mod filter;
+pub mod hops;
 pub mod outbound;
 pub mod testing;
 

@@ -24,6 +24,8 @@ pub struct Context {
     pub snapshot: Option<Arc<Snapshot>>,
     pub origin: Option<Origin>,
     pub request_id: HeaderValue,
+    /// How many instances of Tidegate it has passed before this one.
+    pub hops: u32,
     pub route: Option<Arc<Route>>,
     pub pool: Option<Arc<PoolHandle>>,
     /// The path and query to ask the backend for, where the route rewrites it.
@@ -85,6 +87,7 @@ impl Default for Context {
             snapshot: None,
             origin: None,
             request_id: HeaderValue::from_static("-"),
+            hops: 0,
             route: None,
             pool: None,
             rewritten: None,

@@ -60,6 +60,14 @@ pub const BAD_PATH: Failure = failure(400, "DPE", "bad_path");
 pub const BAD_HOST: Failure = failure(400, "DPE", "bad_host");
 /// The host is not one of those that the certificate of the connection is made out to (RFC 9110, section 15.5.20).
 pub const MISDIRECTED: Failure = failure(421, "DPE", "misdirected");
+/// The request has passed so many instances that it is taken for one that is led in a circle (RFC 5842, section 7.2).
+pub const TOO_MANY_HOPS: Failure = failure(508, "", "too_many_hops");
+/// TRACE, which the listener does not pass on.
+pub const TRACE_REFUSED: Failure = failure(405, "DPE", "trace");
+/// TRACE with a body (RFC 9110, section 9.3.8).
+pub const TRACE_WITH_BODY: Failure = failure(400, "DPE", "trace_with_body");
+/// `Max-Forwards` of TRACE or OPTIONS is no number (RFC 9110, section 7.6.2).
+pub const BAD_MAX_FORWARDS: Failure = failure(400, "DPE", "bad_max_forwards");
 /// The TLS handshake behind early data was not finished in time (RFC 8470, section 5.2).
 pub const TOO_EARLY: Failure = failure(425, "DPE", "handshake_unfinished");
 /// The body is larger than the route allows.

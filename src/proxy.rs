@@ -6,12 +6,15 @@ mod clean;
 mod direct;
 mod early_data;
 mod filters;
+mod final_recipient;
 mod finish;
 mod framing;
 mod hop_by_hop;
+mod hops;
 mod refused;
 mod routing;
 mod stickiness;
+mod via;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,7 +71,11 @@ impl Proxy {
         headers.insert(forwarded::X_REQUEST_ID, ctx.request_id.clone());
         early_data::tell_backend(headers, ctx);
         attempt::announce(headers, ctx);
-        filters::upstream_request(request, ctx).await
+        via::add(headers, session.req_header().version, ctx);
+        filters::upstream_request(request, ctx).await?;
+        // Last, so that nothing that is configured takes it away.
+        hops::tell_backend(&mut request.headers, ctx);
+        Ok(())
     }
 
     /// The backend's response head, before anything of it is sent on.
@@ -81,7 +88,13 @@ impl Proxy {
         if early_data::was_too_early(session, response, ctx).await {
             return Err(attempt::repeat(ctx, response.status));
         }
-        attempt::answered(session, response, ctx)
+        // `answered` makes the version ours.
+        let received = response.version;
+        attempt::answered(session, response, ctx)?;
+        if !response.status.is_informational() {
+            via::add_to_response(response, received, ctx)?;
+        }
+        Ok(())
     }
 
     async fn to_client(
@@ -137,6 +150,14 @@ impl ProxyHttp for Proxy {
         }
         if let Err(failure) = routing::find(&self.instance, session, ctx) {
             return answer::failure(session, ctx, failure).await;
+        }
+        if let Err(failure) = hops::admit(&session.req_header().headers, ctx) {
+            return answer::failure(session, ctx, failure).await;
+        }
+        match final_recipient::answer(session, ctx) {
+            Ok(None) => {}
+            Ok(Some(response)) => return answer::whole(session, ctx, response).await,
+            Err(failure) => return answer::failure(session, ctx, failure).await,
         }
         if let Err(failure) = early_data::admit(session, ctx).await {
             return answer::failure(session, ctx, failure).await;

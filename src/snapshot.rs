@@ -19,12 +19,12 @@ pub use pool::PoolHandle;
 pub use route::{Action, Route, Split};
 pub use sticky_keys::unix_seconds;
 
-use crate::config::model::{Config, Listener, ListenerLimits, ProxyProtocol, UnderscoresInHeaders};
+use crate::config::model::{Config, Listener, ListenerLimits, ProxyProtocol, Trace, UnderscoresInHeaders};
 use crate::listener::Admission;
 use crate::observe::metrics::{FilterEvents, Metrics};
 use crate::route::{self as route_table, RouteTable};
 use crate::sticky::KeyError;
-use crate::upstream::UpstreamError;
+use crate::upstream::{Connect, UpstreamError};
 use sticky_keys::StickyKeys;
 
 /// What is configured now, ready to be used.
@@ -110,6 +110,20 @@ pub fn build(
     })
 }
 
+/// Everything in a checked configuration that turns out not to be usable, where [`build`] stops at the first: certificates of
+/// pools, and paths of routes.
+pub fn faults(config: &Config) -> Vec<BuildError> {
+    let pools = config.pools.iter().filter_map(|(name, pool)| {
+        let source = Connect::new(&pool.upstream).err()?;
+        let pool = name.clone();
+        Some(BuildError::Upstream { pool, source })
+    });
+    let routes = config.routes.iter();
+    let routes = routes.map(|route| (route.name.as_str(), route.matches.as_slice(), ()));
+    let table = RouteTable::build(routes).err().map(BuildError::Route);
+    pools.chain(table).collect()
+}
+
 fn admissions(
     listeners: &[Listener],
     previous: Option<&Snapshot>,
@@ -162,6 +176,7 @@ impl Snapshot {
                 tls: None,
                 health_path: None,
                 underscores_in_headers: UnderscoresInHeaders::default(),
+                trace: Trace::Refuse,
                 limits: ListenerLimits::default(),
                 filters: Vec::new(),
             })

@@ -30,6 +30,8 @@ pub use limits::{AddressLimits, ListenerLimits, PaceLimits};
 pub struct Config {
     /// Where `/metrics`, `/status`, `/healthz` and `/readyz` are served; `None` turns the admin listener off.
     pub admin: Option<Address>,
+    /// Names under which the admin listener answers, beside IP addresses and `localhost`.
+    pub admin_hosts: Vec<HostMatch>,
     pub listeners: Vec<Listener>,
     /// In file order; `route::Table` sorts them by precedence.
     pub routes: Vec<Route>,
@@ -40,8 +42,27 @@ pub struct Config {
     pub overload: Overload,
     pub cluster: Cluster,
     pub log: Log,
+    /// A request that has passed so many instances is refused.
+    pub max_hops: u32,
+    /// What is added to `Via`; `None` leaves the field as it came.
+    pub via: Option<Via>,
     /// Worker threads of the data path. Default: the number of CPUs this process may use. Fixed at start.
     pub threads: usize,
+}
+
+/// Members of `Via` (RFC 9110, section 7.6.3) for messages that came over each version.
+#[derive(Debug, Clone)]
+pub struct Via {
+    pub http10: HeaderValue,
+    pub http11: HeaderValue,
+    pub http2: HeaderValue,
+}
+
+/// What becomes of TRACE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trace {
+    Refuse,
+    Pass,
 }
 
 /// Where to listen or to connect.
@@ -60,6 +81,7 @@ pub struct Listener {
     /// Answer this path with the instance's own health, before routing and without a PROXY header.
     pub health_path: Option<String>,
     pub underscores_in_headers: UnderscoresInHeaders,
+    pub trace: Trace,
     pub limits: ListenerLimits,
     /// In the order of the file; each has a hook for connections.
     pub filters: Vec<FilterUse>,

@@ -51,6 +51,8 @@ impl Pool {
 
     fn sign(&self, outcome: Outcome) -> Sign {
         match outcome {
+            // "Loop Detected" is about the request. It says neither that the backend is ill nor that it is well.
+            Outcome::Status(508) => Sign::None,
             Outcome::Status(status) => {
                 let failures = &self.settings.outlier_detection.failure_status;
                 match failures

@@ -169,7 +169,8 @@ fn certificate(connection: &Connection) -> Option<CertificateNames<'_>> {
     })
 }
 
-fn authority(request: &RequestHeader) -> &str {
+/// The host and port that the request is for, as it names them.
+pub fn authority(request: &RequestHeader) -> &str {
     let host = request.headers.get(header::HOST);
     let host = host.and_then(|host| host.to_str().ok());
     host.or_else(|| request.uri.authority().map(|a| a.as_str()))

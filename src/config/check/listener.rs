@@ -65,6 +65,10 @@ impl Checker<'_> {
             address: raw.listen.0,
             health_path: raw.health_path.map(|p| p.0),
             underscores_in_headers: underscores(raw.underscores_in_headers),
+            trace: match raw.trace {
+                raw::Trace::Refuse => model::Trace::Refuse,
+                raw::Trace::Pass => model::Trace::Pass,
+            },
         }
     }
 
@@ -73,7 +77,7 @@ impl Checker<'_> {
         let unix = matches!(raw.listen.0, Address::Unix(_));
         match raw.proxy_protocol {
             raw::ProxyProtocol::Off => {
-                if !trusted.is_empty() {
+                if !trusted.is_empty() && !self.unclear(path, &["proxy_protocol"]) {
                     self.warning(
                         &path.key("trusted"),
                         "has no effect while \"proxy_protocol\" is \"off\"",
@@ -81,7 +85,7 @@ impl Checker<'_> {
                 }
                 return model::ProxyProtocol::Off;
             }
-            _ if trusted.is_empty() && !unix => {
+            _ if trusted.is_empty() && !unix && !self.unclear(path, &["trusted", "listen"]) => {
                 let message =
                     "needs \"trusted\", the networks of the balancers that send the PROXY header";
                 self.error(&path.key("proxy_protocol"), message);
@@ -137,7 +141,9 @@ impl Checker<'_> {
                     text::show_size(&header)
                 ),
             );
-        } else if !(64..=header.min(LONGEST_URI)).contains(&uri) {
+        } else if !(64..=header.min(LONGEST_URI)).contains(&uri)
+            && !self.unclear(path, &["max_header_bytes", "max_uri_bytes"])
+        {
             let uri = text::show_size(&uri);
             let most = match header {
                 ..=LONGEST_URI => {

@@ -7,6 +7,9 @@ use crate::config::model::{self, Policy};
 use crate::config::path::Path;
 use crate::config::raw::{self, text};
 
+/// "Loop Detected" (RFC 5842, section 7.2). A range of statuses leaves it out.
+const LOOP: u16 = 508;
+
 impl Checker<'_> {
     pub(super) fn pool(
         &mut self,
@@ -40,6 +43,7 @@ impl Checker<'_> {
 
     fn policy(&mut self, policy: raw::Policy, hash: Option<&raw::Hash>, path: &Path<'_>) -> Policy {
         match (policy, hash) {
+            _ if self.unclear(path, &["policy", "hash"]) => {}
             (raw::Policy::ConsistentHash, None) => {
                 self.error(
                     &path.key("policy"),
@@ -93,7 +97,10 @@ impl Checker<'_> {
     }
 
     fn upstream(&mut self, raw: raw::Upstream, path: &Path<'_>) -> model::Upstream {
-        if raw.protocol == raw::UpstreamProtocol::Auto && raw.tls.is_none() {
+        if raw.protocol == raw::UpstreamProtocol::Auto
+            && raw.tls.is_none()
+            && !self.unclear(path, &["tls"])
+        {
             self.error(
                 &path.key("protocol"),
                 "\"auto\" needs \"tls\"; write \"http1\" or \"http2\" for clear text",
@@ -148,7 +155,17 @@ impl Checker<'_> {
             );
             self.error(&path.key("on_status").index(i), message);
         }
+        for (i, _) in raw
+            .on_status
+            .iter()
+            .enumerate()
+            .filter(|(_, r)| r.0 == (LOOP, LOOP))
+        {
+            let message = "508 says that the request goes in a circle: it is never tried again";
+            self.error(&path.key("on_status").index(i), message);
+        }
         let statuses = raw.on_status.iter().flat_map(|r| r.0.0..=r.0.1);
+        let statuses = statuses.filter(|status| *status != LOOP);
         let mut on_status: Vec<_> = statuses
             .filter_map(|s| http::StatusCode::from_u16(s).ok())
             .collect();
@@ -166,7 +183,12 @@ impl Checker<'_> {
     }
 
     fn pool_limits(&mut self, raw: &raw::PoolLimits, path: &Path<'_>) -> model::PoolLimits {
-        if raw.queue > 0 && raw.max_in_flight.is_none() && raw.max_in_flight_per_backend.is_none() {
+        let limits = ["max_in_flight", "max_in_flight_per_backend"];
+        if raw.queue > 0
+            && raw.max_in_flight.is_none()
+            && raw.max_in_flight_per_backend.is_none()
+            && !self.unclear(path, &limits)
+        {
             self.warning(
                 &path.key("queue"),
                 "has no effect without max_in_flight or max_in_flight_per_backend",
@@ -188,7 +210,7 @@ impl Checker<'_> {
         path: &Path<'_>,
     ) {
         let (low, high) = (text::show_duration(&lower.1), text::show_duration(&upper.1));
-        if lower.1 <= upper.1 {
+        if lower.1 <= upper.1 || self.unclear(path, &[lower.0, upper.0]) {
         } else if self.is_given(&path.key(lower.0)) {
             self.error(
                 &path.key(lower.0),

@@ -80,6 +80,9 @@ impl Checker<'_> {
         path: &Path<'_>,
     ) -> Option<model::TicketKeys> {
         let keys = path.key("ticket_keys");
+        if self.unclear(path, &["session_tickets"]) {
+            return None;
+        }
         if !raw.session_tickets {
             if !raw.ticket_keys.is_empty() {
                 self.error(&keys, "has no effect while \"session_tickets\" is false");
@@ -138,6 +141,7 @@ impl Checker<'_> {
             .map(|ca| self.pem(&ca, "CERTIFICATE-----", "certificate", &path.key("ca")));
         let identity = match (&raw.cert, &raw.key) {
             (Some(cert), Some(key)) => Some(self.certificate_and_key(cert, key, path)),
+            _ if self.unclear(path, &["cert", "key"]) => None,
             (Some(_), None) => {
                 self.error(
                     &path.key("cert"),

@@ -33,6 +33,10 @@ pub struct Listener {
     /// `Transfer_Encoding` are always refused.
     #[serde(default)]
     pub underscores_in_headers: UnderscoresInHeaders,
+    /// TRACE, which sends a request back as it arrived at the end, with everything that was added on the way: `refuse` answers
+    /// it with 405, `pass` forwards it, for as long as its `Max-Forwards` allows.
+    #[serde(default)]
+    pub trace: Trace,
     /// Deadlines and caps.
     #[serde(default)]
     pub limits: ListenerLimits,
@@ -41,6 +45,14 @@ pub struct Listener {
     /// connection without an answer. A connection that may ask for nothing but the health path passes them by.
     #[serde(default)]
     pub filters: Vec<FilterUse>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Trace {
+    #[default]
+    Refuse,
+    Pass,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -62,7 +74,7 @@ pub enum UnderscoresInHeaders {
     Keep,
 }
 
-/// TLS towards clients. ALPN offers `h2` and `http/1.1`.
+/// TLS towards clients. ALPN offers `h2`, `http/1.1` and `http/1.0`; a client that offers others only is refused.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListenerTls {

@@ -229,7 +229,8 @@ pub struct Retry {
     /// up to 3 are made.
     #[schemars(range(max = 10))]
     pub attempts: u32,
-    /// Response statuses that are retried for idempotent requests, each one from 400 to 599.
+    /// Response statuses that are retried for idempotent requests, each one from 400 to 599. A range leaves out 508, which says
+    /// that the request goes in a circle (see `max_hops`).
     pub on_status: Vec<StatusRange>,
     /// Retries in flight, in percent of the requests in flight: what keeps retries from drowning a weak pool.
     pub budget_percent: Percent,

@@ -1,8 +1,7 @@
 //! Words with a meaning: durations, sizes, addresses, names. Each has one parser, used by the validator (through the
 //! schema's `format`) and by serde; what it says completes the sentence that begins with the value.
 
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+mod address;
 
 use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -88,18 +87,21 @@ words! {
     /// A plain number of bytes, or with a unit: `64KiB`, `1MiB`, `10MB`.
     Size(u64) "byte-size" ["string", "integer"] "a size such as \"64KiB\", \"10MB\" or a number of bytes", size, show_size;
     /// `10.0.0.0/8`, or one address.
-    Cidr(IpNet) "cidr" "string" "a network such as \"10.0.0.0/8\"", cidr, ToString::to_string;
+    Cidr(IpNet) "cidr" "string" "a network such as \"10.0.0.0/8\"", address::network, ToString::to_string;
     /// Where to listen.
     Address(model::Address) "listen-address" "string" "an address such as \"0.0.0.0:8080\", \"[::1]:80\" or \"unix:/path\"",
-        address, show_address;
+        address::listen, show_address;
     /// Where to connect.
     BackendAddress(model::Address) "backend-address" "string" "an address such as \"10.0.1.10:8080\" or \"unix:/path\"",
-        backend_address, show_address;
+        address::backend, show_address;
     /// An address, or `none`.
     AdminAddress(Option<model::Address>) "address-or-none" "string" "an address such as \"127.0.0.1:9901\", or \"none\"",
-        admin_address, |a| a.as_ref().map_or("none".into(), show_address);
+        address::admin, |a| a.as_ref().map_or("none".into(), show_address);
     /// `stdout`, `off`, or a file's path.
     AccessLog(model::AccessLog) "access-log" "string" "\"stdout\", \"off\" or a file's path", access_log, show_access_log;
+    /// A pseudonym for `Via` (RFC 9110, section 7.6.3), or `off`.
+    Via(Option<String>) "pseudonym" "string" "a name such as \"edge-1\", or \"off\"", via,
+        |name| name.clone().unwrap_or_else(|| "off".into());
     /// Names of listeners and pools: metric labels and parts of URLs.
     Name(String) "name" "string" "a name of letters, digits, \"_\", \"-\" and \".\"", name, String::clone;
     /// Names that may hold addresses and paths: routes, backends, zones.
@@ -127,6 +129,24 @@ words! {
     Pattern(String) "regex" "string" "a regular expression", pattern, String::clone;
     /// One status or a range, both ends included.
     StatusRange((u16, u16)) "status-range" ["string", "integer"] "a status such as 404 or \"200-299\"", status_range, show_range;
+}
+
+/// A word that a `format` takes, in place of one that it does not: names and addresses differ by their number.
+pub(crate) fn stand_in(format: &str, number: usize) -> String {
+    match format {
+        "duration-with-unit" | "duration-above-zero" => "1s".into(),
+        "byte-size" => "64KiB".into(),
+        "cidr" => "192.0.2.1".into(),
+        "listen-address" | "backend-address" | "address-or-none" => {
+            format!("unix:/stand-in/{number}")
+        }
+        "access-log" | "pseudonym" => "off".into(),
+        "http-method" => "GET".into(),
+        "url-path" => "/".into(),
+        "regex" | "header-value" => String::new(),
+        "status-range" => "500".into(),
+        _ => format!("stand-in-{number}"),
+    }
 }
 
 /// Compiles a pattern that must match the whole text.
@@ -250,88 +270,10 @@ pub(crate) fn show_size(size: &u64) -> String {
     }
 }
 
-fn cidr(text: &str) -> Result<IpNet, String> {
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(IpNet::from(address));
-    }
-    let net: IpNet = text
-        .parse()
-        .map_err(|_| "is not a network; write one such as \"10.0.0.0/8\" or \"fd00::/8\"")?;
-    if net.addr() == net.network() {
-        return Ok(net);
-    }
-    let (all, one) = (net.trunc(), IpNet::from(net.addr()));
-    Err(format!(
-        "has bits set after its prefix; write \"{all}\" for the network or \"{one}\" for the address"
-    ))
-}
-
-fn address(text: &str) -> Result<model::Address, String> {
-    if let Some(path) = text.strip_prefix("unix:") {
-        return unix(path);
-    }
-    text.parse::<SocketAddr>()
-        .map(model::Address::Tcp)
-        .map_err(|_| {
-            if text.starts_with(':') {
-                return format!("has no IP address; write \"0.0.0.0{text}\" or \"[::]{text}\"");
-            }
-            if text.starts_with('/') {
-                return format!("is not an address; write \"unix:{text}\" for a Unix socket");
-            }
-            if text.parse::<IpAddr>().is_ok() {
-                return "has no port; write one such as \"127.0.0.1:8080\" or \"[::1]:8080\""
-                    .into();
-            }
-            "is not an address; write \"IP:PORT\", \"[IPv6]:PORT\" or \"unix:/path\"".into()
-        })
-}
-
-/// `sockaddr_un` holds 108 bytes, one of them the final NUL (unix(7)).
-fn unix(path: &str) -> Result<model::Address, String> {
-    if !path.starts_with('/') || path.contains('\0') {
-        return Err("must be absolute; write \"unix:/path\"".into());
-    }
-    if path.len() > 107 {
-        return Err("has a path longer than 107 bytes, the most for a Unix socket".into());
-    }
-    Ok(model::Address::Unix(PathBuf::from(path)))
-}
-
-fn backend_address(text: &str) -> Result<model::Address, String> {
-    match address(text) {
-        Ok(model::Address::Tcp(socket)) if socket.port() == 0 => {
-            Err("has port 0; write the backend's port".into())
-        }
-        Ok(model::Address::Tcp(socket)) if socket.ip().is_unspecified() => {
-            Err("is no address to connect to; write the backend's own".into())
-        }
-        Err(_) if is_name_and_port(text) => {
-            Err("is a DNS name, which is not supported yet; write an IP address and a port".into())
-        }
-        other => other,
-    }
-}
-
-fn is_name_and_port(text: &str) -> bool {
-    let (name, port) = text.rsplit_once(':').unwrap_or((text, "80"));
-    port.parse::<u16>().is_ok()
-        && name.contains(|c: char| c.is_ascii_alphabetic())
-        && host(name).is_ok()
-}
-
 pub(crate) fn show_address(address: &model::Address) -> String {
     match address {
         model::Address::Tcp(socket) => socket.to_string(),
         model::Address::Unix(path) => format!("unix:{}", path.display()),
-    }
-}
-
-fn admin_address(text: &str) -> Result<Option<model::Address>, String> {
-    if text == "none" {
-        Ok(None)
-    } else {
-        address(text).map(Some)
     }
 }
 
@@ -346,6 +288,26 @@ fn access_log(text: &str) -> Result<model::AccessLog, String> {
             "is not known; write \"stdout\", \"off\" or a path such as \"/var/log/access.log\""
                 .into(),
         ),
+    }
+}
+
+fn via(text: &str) -> Result<Option<String>, String> {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    match text {
+        "off" => Ok(None),
+        name if (1..=64).contains(&name.len()) && name.bytes().all(token) => {
+            Ok(Some(name.to_owned()))
+        }
+        _ => Err(
+            "is no pseudonym; write 1 to 64 letters, digits, \"-\", \"_\" or \".\", or \"off\""
+                .into(),
+        ),
+    }
+}
+
+impl Default for Via {
+    fn default() -> Self {
+        Self(None)
     }
 }
 
