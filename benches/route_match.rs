@@ -7,7 +7,7 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, Method};
 use regex::Regex;
 use tidegate::config::model::{HostMatch, PathMatch, RouteMatch};
-use tidegate::route::{Head, Path, RouteTable};
+use tidegate::route::{Head, Path, PathMode, RouteTable};
 
 type Make = fn(usize) -> RouteMatch;
 
@@ -70,7 +70,7 @@ fn lookups(criterion: &mut Criterion) {
 }
 
 fn lookup(table: &RouteTable<usize>, host: &str, raw: &str) -> bool {
-    let path = Path::parse(raw).unwrap();
+    let path = Path::parse(raw, PathMode::Strict).unwrap();
     let headers = HeaderMap::new();
     let client = [192, 0, 2, 1].into();
     let (listener, method) = ("public", &Method::GET);

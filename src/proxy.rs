@@ -8,6 +8,7 @@ mod filters;
 mod finish;
 mod framing;
 mod hop_by_hop;
+mod paths;
 mod refused;
 mod routing;
 mod stickiness;

@@ -17,7 +17,7 @@ pub use pool::PoolHandle;
 pub use route::{Action, Route, Split};
 pub use sticky_keys::unix_seconds;
 
-use crate::config::model::{Config, Listener, ListenerLimits, ProxyProtocol};
+use crate::config::model::{Config, Listener, ListenerLimits, PathMode, ProxyProtocol};
 use crate::listener::Admission;
 use crate::observe::metrics::{FilterEvents, Metrics};
 use crate::route::{self as route_table, RouteTable};
@@ -155,6 +155,7 @@ impl Snapshot {
                 proxy_protocol: ProxyProtocol::Off,
                 tls: None,
                 health_path: None,
+                paths: PathMode::Strict,
                 limits: ListenerLimits::default(),
                 filters: Vec::new(),
             })

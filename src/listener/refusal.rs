@@ -3,7 +3,7 @@
 use crate::observe::metrics::Label;
 
 /// What is wrong with a request head or a chunked body. The connection is closed after each of these: where the
-/// request ends is no longer known for sure.
+/// request ends is no longer known for sure. It stays after the last two, which are about the path alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{}", self.reason())]
 pub enum Refusal {
@@ -77,6 +77,10 @@ pub enum Refusal {
     TrailerTooLarge,
     /// The head was not whole in time (RFC 9110 15.5.9).
     HeaderTimeout,
+    /// The path leads above the root, or holds control bytes or broken escapes.
+    BadPath,
+    /// Two servers may read the path in two ways; see `tidegate_filters::path`.
+    AmbiguousPath,
 }
 
 impl Refusal {
@@ -136,6 +140,8 @@ impl Label for Refusal {
         "trailer_forbidden",
         "trailer_too_large",
         "header_timeout",
+        "bad_path",
+        "ambiguous_path",
     ];
 
     fn index(self) -> usize {
@@ -149,7 +155,7 @@ mod tests {
 
     #[test]
     fn every_refusal_has_its_own_word() {
-        assert_eq!(Refusal::NAMES.len(), Refusal::HeaderTimeout.index() + 1);
+        assert_eq!(Refusal::NAMES.len(), Refusal::AmbiguousPath.index() + 1);
         assert_eq!(Refusal::BareLf.reason(), "bare_lf");
         assert_eq!(Refusal::TeHttp10.reason(), "te_http10");
         assert_eq!(
@@ -158,5 +164,6 @@ mod tests {
         );
         assert_eq!(Refusal::TrailerTooLarge.reason(), "trailer_too_large");
         assert_eq!(Refusal::HeaderTimeout.reason(), "header_timeout");
+        assert_eq!(Refusal::AmbiguousPath.reason(), "ambiguous_path");
     }
 }

@@ -4,8 +4,9 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
+use tidegate_filters::path::{PathError, normalise};
+
 use super::conditions;
-use super::path::{PathError, normalise};
 use super::regexes::Regexes;
 use crate::config::model::{PathMatch, RouteMatch};
 

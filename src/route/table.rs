@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
+use tidegate_filters::path::PathError;
+
 use super::conditions;
 use super::head::{Head, Lazy};
-use super::path::PathError;
 use super::paths::{Entry, PathTable};
 use super::shadow;
-use crate::config::model::{HostMatch, RouteMatch};
+use crate::config::model::{HostMatch, PathMatch, RouteMatch};
 
 /// Longest name in DNS (RFC 1035 2.3.4), without the dot at its end. Longer ones have no host of their own.
 const MAX_HOST: usize = 253;
@@ -52,6 +53,16 @@ pub struct Match<'t, T> {
     /// What of the normal path matched: the whole of an exact path, a prefix without the slash at its end; empty
     /// for a regex, for `/` and for routes without path.
     pub prefix: &'t str,
+    /// A regex looked at the whole path.
+    pub by_regex: bool,
+}
+
+impl<T> Match<'_, T> {
+    /// What of the normal path the route's condition named: it goes to the backend as it was matched, what follows it as
+    /// it came.
+    pub fn named<'a>(&'a self, normal: &'a str) -> &'a str {
+        if self.by_regex { normal } else { self.prefix }
+    }
 }
 
 impl<T> RouteTable<T> {
@@ -126,6 +137,7 @@ impl<T> RouteTable<T> {
             name,
             value,
             prefix,
+            by_regex: matches!(entry.wanted.path, Some(PathMatch::Regex(_))),
         })
     }
 

@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use proptest::prelude::*;
 use regex::Regex;
 
-use super::{Head, Path, RouteTable, host_name, request_key};
+use super::{Head, Path, PathMode, RouteTable, host_name, request_key};
 use crate::config::model::{HashKey, HostMatch, PathMatch, RouteMatch, ValueMatch};
 
 struct Request {
@@ -57,7 +57,7 @@ impl Request {
     }
 
     fn with<R>(&self, use_head: impl FnOnce(&Head<'_>) -> R) -> R {
-        let path = Path::parse(&self.path).unwrap();
+        let path = Path::parse(&self.path, PathMode::AsIs).unwrap();
         use_head(&Head {
             listener: "public",
             host: host_name(self.host),

@@ -22,6 +22,7 @@ mod health;
 mod keys;
 mod listening;
 mod overload;
+mod paths;
 mod patience;
 mod probes;
 mod proxying;
