@@ -7,6 +7,7 @@ mod filter;
 mod health;
 mod listener;
 mod overload;
+mod paths;
 mod pool;
 mod route;
 mod sticky;
@@ -48,6 +49,7 @@ impl Checker<'_> {
         // A route that is wrong may have meant any of them.
         if !self.report.has_errors() {
             self.unused_pools(&routes, &pool_names);
+            self.paths_let_in(&routes, &listeners);
         }
         let overload = self.overload(&raw.overload);
         let pools = self.pools(raw.pools, &cluster);
