@@ -20,7 +20,7 @@ pub use sticky_keys::unix_seconds;
 use crate::config::model::{Config, Listener, ListenerLimits, PathMode, ProxyProtocol};
 use crate::listener::Admission;
 use crate::observe::metrics::{FilterEvents, Metrics};
-use crate::route::{self as route_table, RouteTable};
+use crate::route::{self as route_table, Crowd, RouteTable};
 use crate::sticky::KeyError;
 use crate::upstream::UpstreamError;
 use sticky_keys::StickyKeys;
@@ -134,6 +134,11 @@ impl Snapshot {
     /// Routes that can't match, each with the one that takes their requests.
     pub fn shadowed_routes(&self) -> Vec<(String, String)> {
         self.routes.shadowed()
+    }
+
+    /// Groups of `path_regex` that requests are tried against one by one.
+    pub fn crowded_regexes(&self) -> Vec<Crowd> {
+        self.routes.crowded_regexes()
     }
 
     /// In the order of the file.

@@ -7,6 +7,7 @@
 mod conditions;
 mod head;
 mod key;
+mod literals;
 mod paths;
 pub mod redirect;
 mod regexes;
@@ -17,6 +18,7 @@ mod table;
 
 pub use head::{CertificateNames, Head, host_name};
 pub use key::request_key;
+pub use regexes::Crowd;
 pub use table::{BuildError, Match, RouteTable};
 pub use tidegate_filters::path::{self, Path, PathError, PathMode};
 

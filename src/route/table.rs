@@ -9,6 +9,7 @@ use tidegate_filters::path::PathError;
 use super::conditions;
 use super::head::{Head, Lazy};
 use super::paths::{Entry, PathTable};
+use super::regexes::Crowd;
 use super::shadow;
 use crate::config::model::{HostMatch, PathMatch, RouteMatch};
 
@@ -157,6 +158,15 @@ impl<T> RouteTable<T> {
             .into_iter()
             .chain(wildcards)
             .chain([&self.any])
+    }
+
+    /// Groups of regexes that can't be told apart by a text that they ask for, so that requests are tried against each.
+    pub fn crowded_regexes(&self) -> Vec<Crowd> {
+        let hosts = self.exact.values().chain(self.wildcard.values());
+        hosts
+            .chain([&self.any])
+            .flat_map(PathTable::crowds)
+            .collect()
     }
 
     /// Routes that can never match, each with the name of one that takes its requests.

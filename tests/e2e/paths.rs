@@ -10,7 +10,7 @@ use tokio::process::{Child, Command};
 
 use crate::backend::{Raw, read_head};
 use crate::client::{self, Http2, get, raw, request};
-use crate::harness::Tidegate;
+use crate::harness::{Tidegate, run, write};
 use crate::strict::Strict;
 
 /// `/admin` wants a token, but for `/admin/open`; everything else is open.
@@ -600,4 +600,45 @@ pools: {{ web: {{ slow_start: 0s, backends: ["{}"] }} }}
         b"GET http://test.example//up HTTP/1.1\r\nhost: test.example\r\nconnection: close\r\n\r\n";
     let answer = client::raw(address, absolute).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn check_says_what_regexes_cost() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tidegate.yaml");
+    let check = async |patterns: Vec<String>| {
+        let mut text = String::from(
+            "version: 1\nlisteners: [{ name: public, listen: \"127.0.0.1:0\" }]\nroutes:\n",
+        );
+        for (n, pattern) in patterns.iter().enumerate() {
+            let route = format!(
+                "  - {{ match: {{ path_regex: '{pattern}' }}, respond: {{ body: r{n} }} }}\n"
+            );
+            text.push_str(&route);
+        }
+        write(&path, &text);
+        let output = run(&["check", "-c", path.to_str().unwrap()]).await;
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let own = (0..300)
+        .map(|n| format!("/[a-z]+/item-{n}/[0-9]+"))
+        .collect();
+    assert_eq!(check(own).await, "");
+    let shared = (0..300)
+        .map(|n| format!("/api/[a-z]{{{}}}", n + 1))
+        .collect();
+    let said = check(shared).await;
+    assert!(
+        said.contains(
+            "warning: requests with \"/api/\" in their path are tried against 300 path_regex"
+        ),
+        "{said}"
+    );
+    let none = (0..300).map(|n| format!("/[a-z]{{{}}}", n + 1)).collect();
+    let said = check(none).await;
+    assert!(
+        said.contains("warning: all requests of a host are tried against 300 path_regex"),
+        "{said}"
+    );
 }
