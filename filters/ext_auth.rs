@@ -6,9 +6,11 @@
 //!     send_headers: [authorization, cookie]
 //!     take_headers: [x-user, x-roles]
 //! ```
-//! The service gets a GET with `X-Forwarded-Method`, `-Proto`, `-Host`, `-Uri` and `-For`, without the body. 2xx lets
-//! the request pass; 3xx and 4xx go to the client as they are. No answer, or 5xx, is `on_failure`. `X-Forwarded-For` is the
-//! client's address, or `unknown` where a trusted proxy named it in a way that can't be read.
+//! The service gets a GET with `X-Forwarded-Method`, `-Proto`, `-Host`, `-Uri` and `-For`, without the body. `-Uri` is what
+//! goes on to the backend, but for a `rewrite` of the route or of a later filter: in no mode of `paths` but `as_is` does it
+//! hold what the two could read differently. `-For` is the client's address, or `unknown` where a trusted proxy named it in a
+//! way that can't be read. 2xx lets the request pass; 3xx and 4xx go to the client as they are. No answer, or 5xx, is
+//! `on_failure`.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;

@@ -7,6 +7,7 @@ pub mod chain;
 pub mod filter;
 pub mod hops;
 pub mod outbound;
+pub mod path;
 pub mod testing;
 
 pub mod api_key;

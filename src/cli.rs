@@ -151,6 +151,9 @@ fn check(path: &std::path::Path, filters: &Table) -> ExitCode {
             "{path}: warning: route {shadowed:?} never matches: {by:?} takes all its requests"
         );
     }
+    for crowd in snapshot.crowded_regexes() {
+        eprintln!("{}: warning: {crowd}", path.display());
+    }
     print(&format!("{}: ok\n", path.display()))
 }
 

@@ -8,6 +8,7 @@ use pingora_http::RequestHeader;
 use smallvec::SmallVec;
 use tidegate_filters::Exchange;
 use tidegate_filters::filter::Response;
+use tidegate_filters::path::PathMode;
 
 use crate::forwarded::Origin;
 use crate::listener::Connection;
@@ -36,7 +37,7 @@ pub struct Context {
     pub sticky: Option<Decision>,
     /// Only where the route has filters.
     pub exchange: Option<Box<Exchange>>,
-    /// The head as the client sent it, for the log, where filters have changed it.
+    /// The head as the client sent it, for the log, where its path is not forwarded like that or filters have changed it.
     pub asked: Option<Box<RequestHeader>>,
     /// What a filter answers to a request whose body is under way; sent when the attempt is given up.
     pub answer: Option<Response>,
@@ -113,6 +114,12 @@ impl Default for Context {
 }
 
 impl Context {
+    /// How the listener that the request came in by reads paths.
+    pub fn paths(&self) -> PathMode {
+        let connection = self.connection.as_deref();
+        connection.map_or(PathMode::Strict, |c| c.config.paths)
+    }
+
     /// Keys of the backends that were tried.
     pub fn tried(&self) -> SmallVec<[u64; 4]> {
         self.ended.iter().map(|ended| ended.backend.key()).collect()

@@ -3,12 +3,14 @@
 
 mod cookies;
 mod forwarded;
+mod rewrite;
 mod sticky;
 
 use std::time::Instant;
 
 pub use self::cookies::cookies;
 pub use self::forwarded::forwarded;
+pub use self::rewrite::rewrite;
 pub use self::sticky::sticky;
 
 use crate::config::model::ListenerLimits;

@@ -54,8 +54,10 @@ const fn failure(status: u16, flag: &'static str, reason: &'static str) -> Failu
 
 /// No route matches.
 pub const NO_ROUTE: Failure = failure(404, "NR", "no_route");
-/// The path can't be resolved, or leads above the root.
+/// The path is none that a server should take: it leads above the root, or holds control bytes or broken escapes.
 pub const BAD_PATH: Failure = failure(400, "DPE", "bad_path");
+/// Two servers may read the path in two ways.
+pub const AMBIGUOUS_PATH: Failure = failure(400, "DPE", "ambiguous_path");
 /// The host can't stand in a redirect.
 pub const BAD_HOST: Failure = failure(400, "DPE", "bad_host");
 /// The host is not one of those that the certificate of the connection is made out to (RFC 9110, section 15.5.20).

@@ -11,6 +11,7 @@ mod finish;
 mod framing;
 mod hop_by_hop;
 mod hops;
+mod paths;
 mod refused;
 mod routing;
 mod stickiness;

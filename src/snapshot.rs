@@ -19,10 +19,10 @@ pub use pool::PoolHandle;
 pub use route::{Action, Route, Split};
 pub use sticky_keys::unix_seconds;
 
-use crate::config::model::{Config, Listener, ListenerLimits, ProxyProtocol, Trace, UnderscoresInHeaders};
+use crate::config::model::{Config, Listener, ListenerLimits, PathMode, ProxyProtocol, Trace, UnderscoresInHeaders};
 use crate::listener::Admission;
 use crate::observe::metrics::{FilterEvents, Metrics};
-use crate::route::{self as route_table, RouteTable};
+use crate::route::{self as route_table, Crowd, RouteTable};
 use crate::sticky::KeyError;
 use crate::upstream::{Connect, UpstreamError};
 use sticky_keys::StickyKeys;
@@ -156,6 +156,11 @@ impl Snapshot {
         self.routes.shadowed()
     }
 
+    /// Groups of `path_regex` that requests are tried against one by one.
+    pub fn crowded_regexes(&self) -> Vec<Crowd> {
+        self.routes.crowded_regexes()
+    }
+
     /// In the order of the file.
     pub fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
         self.routes.iter().map(|(_, route)| route)
@@ -177,6 +182,7 @@ impl Snapshot {
                 health_path: None,
                 underscores_in_headers: UnderscoresInHeaders::default(),
                 trace: Trace::Refuse,
+                paths: PathMode::Strict,
                 limits: ListenerLimits::default(),
                 filters: Vec::new(),
             })

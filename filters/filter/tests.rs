@@ -7,6 +7,19 @@ use super::*;
 use crate::testing::Call;
 
 #[test]
+fn the_path_is_normal_and_follows_what_filters_write() {
+    let mut exchange = Call::get("/%61//./c?q=//x").exchange();
+    assert!(exchange.path() == "/a/c" && exchange.request.uri.path() == "/%61//./c");
+    assert!(exchange.set_path_and_query("//new//./%70?r=;"));
+    assert_eq!(exchange.path(), "/new/p");
+    assert_eq!(exchange.request.uri, "/new/p?r=;");
+    for bad in ["/a%2Fb", "/a;b", "/..", "/a b", "/%252e"] {
+        assert!(!exchange.set_path_and_query(bad), "{bad}");
+    }
+    assert_eq!(exchange.request.uri, "/new/p?r=;");
+}
+
+#[test]
 fn a_full_map_keeps_what_it_has_and_refuses_more() {
     let mut attributes = Attributes::default();
     for n in 0..32 {

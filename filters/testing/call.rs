@@ -9,6 +9,7 @@ use http::header::HeaderMap;
 use http::{Method, Request, StatusCode};
 
 use crate::filter::{Exchange, Facts, RequestHead, Response, ResponseHead, TlsFacts};
+use crate::path::PathMode;
 
 /// The moment at which all tests begin.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -41,6 +42,7 @@ impl Call {
                 scheme: "http",
                 tls: None,
                 listener: "public".into(),
+                paths: PathMode::Strict,
                 route: "test".into(),
                 started: *START,
                 time: SystemTime::UNIX_EPOCH + Duration::from_secs(START_SECONDS),
@@ -106,6 +108,13 @@ impl Call {
     #[must_use]
     pub fn route(mut self, name: &str) -> Call {
         self.facts.route = name.into();
+        self
+    }
+
+    /// Through a listener that reads paths like this; `strict` by default.
+    #[must_use]
+    pub fn paths(mut self, mode: PathMode) -> Call {
+        self.facts.paths = mode;
         self
     }
 

@@ -20,6 +20,8 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 use regex::Regex;
 
+pub use tidegate_filters::path::PathMode;
+
 pub use self::overload::{Criticality, Overload, OverloadSteps};
 pub use self::sticky::{Carrier, Cluster, OnOverload, SameSite, Secret, Sticky, StickyCookie};
 pub use self::tls::{CertificateFiles, ClientAuth, ListenerTls, TicketKeys, UpstreamTls};
@@ -79,9 +81,12 @@ pub struct Listener {
     pub proxy_protocol: ProxyProtocol,
     pub tls: Option<ListenerTls>,
     /// Answer this path with the instance's own health, before routing and without a PROXY header.
+    /// In its normal form.
     pub health_path: Option<String>,
     pub underscores_in_headers: UnderscoresInHeaders,
     pub trace: Trace,
+    /// What becomes of paths that two servers may read in two ways.
+    pub paths: PathMode,
     pub limits: ListenerLimits,
     /// In the order of the file; each has a hook for connections.
     pub filters: Vec<FilterUse>,

@@ -3,7 +3,8 @@
 use crate::observe::metrics::Label;
 
 /// What is wrong with a request head or a chunked body. Over HTTP/1 the connection is closed after each of these: where the
-/// request ends is no longer known for sure. Over HTTP/2 the stream is.
+/// request ends is no longer known for sure. Over HTTP/2 the
+/// stream is. After `BadPath` and `AmbiguousPath`, which are about the path alone, the connection stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{}", self.reason())]
 pub enum Refusal {
@@ -90,6 +91,10 @@ pub enum Refusal {
     AuthorityBad,
     /// Over HTTP/2: the stream was reset, or the connection closed, because it was malformed (RFC 9113 8.1.1).
     Http2Malformed,
+    /// The path leads above the root, or holds control bytes or broken escapes.
+    BadPath,
+    /// Two servers may read the path in two ways; see `tidegate_filters::path`.
+    AmbiguousPath,
 }
 
 impl Refusal {
@@ -155,6 +160,8 @@ impl Label for Refusal {
         "scheme_bad",
         "authority_bad",
         "http2_malformed",
+        "bad_path",
+        "ambiguous_path",
     ];
 
     fn index(self) -> usize {
@@ -168,7 +175,7 @@ mod tests {
 
     #[test]
     fn every_refusal_has_its_own_word() {
-        assert_eq!(Refusal::NAMES.len(), Refusal::Http2Malformed.index() + 1);
+        assert_eq!(Refusal::NAMES.len(), Refusal::AmbiguousPath.index() + 1);
         assert_eq!(Refusal::BareLf.reason(), "bare_lf");
         assert_eq!(Refusal::TeHttp10.reason(), "te_http10");
         assert_eq!(
@@ -178,5 +185,6 @@ mod tests {
         assert_eq!(Refusal::TrailerTooLarge.reason(), "trailer_too_large");
         assert_eq!(Refusal::HeaderTimeout.reason(), "header_timeout");
         assert_eq!(Refusal::Http2Malformed.reason(), "http2_malformed");
+        assert_eq!(Refusal::AmbiguousPath.reason(), "ambiguous_path");
     }
 }

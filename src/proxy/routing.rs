@@ -10,7 +10,7 @@ use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use tidegate_filters::filter::Response;
 
-use super::{answer, clean, filters, stickiness};
+use super::{answer, clean, filters, paths, stickiness};
 use crate::background::admin;
 use crate::config::model::{Address, HashKey, Policy};
 use crate::context::Context;
@@ -54,7 +54,7 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 pub fn health(instance: &Instance, session: &Session, ctx: &mut Context) -> Option<Response> {
     let connection = ctx.connection.as_ref()?;
     let path = connection.config.health_path.as_deref();
-    if path.is_some_and(|path| path == session.req_header().uri.path()) {
+    if path.is_some_and(|path| paths::is(session.req_header(), path, ctx.paths())) {
         let readiness = admin::readiness(instance);
         let text = readiness.body().clone();
         return Some(Response::new(readiness.status()).text(text));
@@ -66,13 +66,13 @@ pub fn health(instance: &Instance, session: &Session, ctx: &mut Context) -> Opti
     None
 }
 
-/// Finds the route; sets the pool where no client key is needed to choose it.
-pub fn find(instance: &Instance, session: &Session, ctx: &mut Context) -> Result<(), Failure> {
+/// Finds the route; sets the pool where no client key is needed to choose it, and the path that is forwarded.
+pub fn find(instance: &Instance, session: &mut Session, ctx: &mut Context) -> Result<(), Failure> {
     let snapshot = ctx.snapshot.clone().ok_or(outcome::INTERNAL)?;
     let request = session.req_header();
     check_host(request, ctx)?;
-    let raw = raw_path(request)?;
-    let path = Path::parse(&raw).map_err(|_| outcome::BAD_PATH)?;
+    let raw = paths::raw(request)?;
+    let path = Path::parse(&raw, ctx.paths()).map_err(|error| paths::refuse(ctx, error))?;
     let head = head(request, &path, ctx);
     let found = snapshot.routes.find(&head).ok_or(outcome::NO_ROUTE)?;
     let route: Arc<Route> = found.value.clone();
@@ -82,16 +82,21 @@ pub fn find(instance: &Instance, session: &Session, ctx: &mut Context) -> Result
         Some(rewrite) => {
             let query = request.uri.query();
             let path = route::rewrite::rewritten(rewrite, &path, found.prefix, query);
-            Some(path.map_err(|_| outcome::BAD_PATH)?)
+            Some(path.map_err(|error| paths::refuse(ctx, error))?)
         }
         None => None,
     };
+    let forwarded = path.forwarded(found.named(path.normal()));
+    let forwarded = (*forwarded != *raw).then(|| forwarded.into_owned());
     if let Some(pool) = pool {
         arm_deadline(&route, pool, ctx);
     }
     ctx.pool = pool.cloned();
     ctx.hash = hash;
     ctx.rewritten = rewritten;
+    if let Some(path) = &forwarded {
+        paths::forward(session, path, ctx)?;
+    }
     let sheddable = route.sheddable;
     ctx.route = Some(route);
     if sheddable && instance.overload.sheds() {
@@ -129,21 +134,10 @@ pub fn change_pool(session: &Session, ctx: &mut Context, pool: &Arc<PoolHandle>)
     }
     let request = session.req_header();
     // The path was good when the route was found; a filter may have put another in its place.
-    let raw = raw_path(request).unwrap_or(Cow::Borrowed("/"));
-    let path = Path::parse(&raw).ok();
+    let raw = paths::raw(request).unwrap_or(Cow::Borrowed("/"));
+    let path = Path::parse(&raw, ctx.paths()).ok();
     ctx.hash = path.and_then(|path| hash_for(pool, &head(request, &path, ctx)));
     ctx.pool = Some(pool.clone());
-}
-
-fn raw_path(request: &RequestHeader) -> Result<Cow<'_, str>, Failure> {
-    let raw = request.raw_path();
-    let raw = raw.split(|b| *b == b'?').next().unwrap_or_default();
-    if raw.starts_with(b"/") || raw == b"*" {
-        let text = std::str::from_utf8(raw).map_err(|_| outcome::BAD_PATH)?;
-        return Ok(Cow::Borrowed(text));
-    }
-    // Absolute form (RFC 9112, section 3.2.2).
-    Ok(Cow::Borrowed(request.uri.path()))
 }
 
 fn head<'a>(request: &'a RequestHeader, path: &'a Path<'a>, ctx: &'a Context) -> Head<'a> {

@@ -25,6 +25,7 @@ mod keys;
 mod listening;
 mod origin;
 mod overload;
+mod paths;
 mod patience;
 mod probes;
 mod proxying;

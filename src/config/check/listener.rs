@@ -1,6 +1,7 @@
 //! Listeners: names and addresses that clash, PROXY trust, certificate files, limits that depend on each other.
 
 use ipnet::IpNet;
+use tidegate_filters::path::normalise;
 
 use super::{Checker, Taken};
 use crate::config::model::{self, Address};
@@ -63,12 +64,30 @@ impl Checker<'_> {
             filters: self.listener_filters(raw.filters, &path.key("filters")),
             name: raw.name.0,
             address: raw.listen.0,
-            health_path: raw.health_path.map(|p| p.0),
+            health_path: raw
+                .health_path
+                .and_then(|p| self.normal_path(&p.0, &path.key("health_path"))),
             underscores_in_headers: underscores(raw.underscores_in_headers),
             trace: match raw.trace {
                 raw::Trace::Refuse => model::Trace::Refuse,
                 raw::Trace::Pass => model::Trace::Pass,
             },
+            paths: match raw.paths {
+                raw::PathMode::Strict => model::PathMode::Strict,
+                raw::PathMode::Normalize => model::PathMode::Normalize,
+                raw::PathMode::AsIs => model::PathMode::AsIs,
+            },
+        }
+    }
+
+    /// The form in which requests for this path are recognised.
+    fn normal_path(&mut self, text: &str, path: &Path<'_>) -> Option<String> {
+        match normalise(text) {
+            Ok(normal) => Some(normal.into_owned()),
+            Err(error) => {
+                self.error(path, format!("{text:?}: no request can have it: {error}"));
+                None
+            }
         }
     }
 

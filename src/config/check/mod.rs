@@ -9,6 +9,7 @@ mod filter;
 mod health;
 mod listener;
 mod overload;
+mod paths;
 mod pool;
 mod route;
 mod sticky;
@@ -61,6 +62,7 @@ impl Checker<'_> {
             !self.in_doubt(&root.key("routes")) && self.report.errors() == before;
         if routes_are_clear && !self.names.unsure_of_pools {
             self.unused_pools(&routes, &pool_names);
+            self.paths_let_in(&routes, &listeners);
         }
         let overload = self.overload(&raw.overload);
         let pools = self.pools(raw.pools, &cluster);

@@ -37,6 +37,18 @@ pub struct Listener {
     /// it with 405, `pass` forwards it, for as long as its `Max-Forwards` allows.
     #[serde(default)]
     pub trace: Trace,
+    /// What becomes of paths that two servers may read in two ways, so that a rule for `/admin` holds for the backend, too.
+    /// `strict` answers 400 to encoded separators (`%2F`, `%5C`), `\`, path parameters (`;x=1`, `%3B`), escapes of escapes
+    /// (`%252F`, `%2561`), overlong UTF-8 (`%C0%AF`) and escaped control bytes. `normalize` makes `/` of separators, takes
+    /// parameters away and forwards the normal form; escapes of escapes and worse are refused. `as_is` forwards the path as
+    /// it came: for backends that want `%2F` or `;`, such as npm registries (`/@scope%2Fname`), GitLab's API and Java servers
+    /// with `;jsessionid`. Whoever sets it must know that filters such as `jwt` on one path don't protect what the backend
+    /// finds behind another spelling of it. In all modes, routes and filters see the path decoded once, without empty and
+    /// dot segments; `..` above `/` or beside such an ambiguity, `%00` and broken escapes are refused. In `strict` and
+    /// `normalize`, a path with dot segments, or that begins with `//`, is forwarded in that form. Letters' case, and a dot
+    /// or space at the end of a name, are left to the backend. The query is never touched.
+    #[serde(default)]
+    pub paths: PathMode,
     /// Deadlines and caps.
     #[serde(default)]
     pub limits: ListenerLimits,
@@ -45,6 +57,15 @@ pub struct Listener {
     /// connection without an answer. A connection that may ask for nothing but the health path passes them by.
     #[serde(default)]
     pub filters: Vec<FilterUse>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PathMode {
+    #[default]
+    Strict,
+    Normalize,
+    AsIs,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

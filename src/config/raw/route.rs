@@ -240,7 +240,8 @@ impl Default for Respond {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rewrite {
-    /// `true` takes the matched `path_prefix` away: `/api/orders/1` under `/api/orders` becomes `/1`.
+    /// `true` takes the matched `path_prefix` away: `/api/orders/1` under `/api/orders` becomes `/1`. What follows stays as
+    /// the client sent it, but for slashes at the new beginning, of which one is left.
     #[serde(default)]
     pub strip_prefix: bool,
     /// Takes the place of the matched `path_prefix`.
@@ -249,7 +250,8 @@ pub struct Rewrite {
     pub regex: Option<RewriteRegex>,
 }
 
-/// Applies to the path, never to the query.
+/// Applies to the path in its normal form, never to the query. What the pattern does not match, and what its groups stand
+/// for, stays as the client sent it. A result that could be read in two ways is answered with 400; see `listeners[].paths`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RewriteRegex {

@@ -1,9 +1,8 @@
-//! What the path of a request means to the route table, decided once.
+//! The normal form of a path.
 //!
-//! The raw path is forwarded; its normal form is matched. The normal form has the percent-encodings of unreserved
-//! characters decoded and the others in upper case (RFC 3986 6.2.2), runs of `/` merged, and `.` and `..` resolved
-//! (RFC 3986 5.2.4). `%2F` stays a byte of its segment, and letters keep their case. A path that a backend may
-//! resolve to another place than this is refused. Against the segment prefix `/api/orders`:
+//! It has the percent-encodings of unreserved characters decoded and the others in upper case (RFC 3986 6.2.2), runs of
+//! `/` merged, and `.` and `..` resolved (RFC 3986 5.2.4). `%2F` stays a byte of its segment, and letters keep their case.
+//! Against the segment prefix `/api/orders`:
 //!
 //! | raw path | normal form | matches |
 //! |---|---|---|
@@ -11,8 +10,8 @@
 //! | `/api/orders-old`, `/API/orders` | the same | no |
 //! | `/api//orders` | `/api/orders` | yes |
 //! | `/api/%6Frders` | `/api/orders` | yes |
-//! | `/api/orders%2F1` | the same: one segment | no |
 //! | `/api/x/../orders/1`, `/api/x/%2e%2e/orders/1` | `/api/orders/1` | yes |
+//! | `/api/orders%2F1`, where [`PathMode`](super::PathMode) lets it be | the same: one segment | no |
 //! | `/../api/orders`, `/x/..%2Fapi`, `/x/..;/api`, `/a//../b`, `/a%00`, `/50%` | refused | 400 |
 
 use std::borrow::Cow;
@@ -32,52 +31,69 @@ pub enum PathError {
     /// `..` leads above `/`.
     #[error("path leads above the root")]
     AboveRoot,
-    /// `..` beside an empty segment, `%2F`, `%5C`, `\` or `;`: servers differ in what it resolves to.
+    /// `..` beside an empty segment, `%2F`, `%5C`, `\`, `;` or `%3B`: servers differ in what it resolves to.
     #[error("path can be resolved in two ways")]
     Ambiguous,
+    /// `%2F`, `%5C` or `\`: some servers cut there.
+    #[error("path holds a backslash or an encoded separator")]
+    Separator,
+    /// `;` or `%3B`: some servers drop what follows in the segment.
+    #[error("path holds a parameter")]
+    Parameter,
+    /// `%25` before two hexadecimal digits: a server that decodes twice reads another path.
+    #[error("path is encoded twice")]
+    DoubleEscape,
+    /// An escape of UTF-8 that is longer than it has to be (RFC 3629, section 3): lenient decoders take `%C0%AF` for `/`.
+    #[error("path holds an overlong encoding")]
+    Overlong,
 }
 
-/// The path of a request, as sent and as matched.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Path<'a> {
-    raw: &'a str,
-    normal: Cow<'a, str>,
+impl PathError {
+    /// Whether two servers may read the path in two ways; else no server should take it.
+    #[must_use]
+    pub fn is_ambiguity(self) -> bool {
+        match self {
+            Self::NotAbsolute | Self::Control | Self::BadEscape | Self::AboveRoot => false,
+            Self::Ambiguous
+            | Self::Separator
+            | Self::Parameter
+            | Self::DoubleEscape
+            | Self::Overlong => true,
+        }
+    }
 }
 
-impl<'a> Path<'a> {
-    /// Takes the path without its query. An empty one (absolute form without path) is `/`.
-    pub fn parse(raw: &'a str) -> Result<Self, PathError> {
-        let raw = if raw.is_empty() { "/" } else { raw };
-        Ok(Self {
-            raw,
-            normal: normalise(raw)?,
-        })
+/// Whether a path is normal and can be read in one way only, as a single look at its bytes tells. `false` says nothing.
+pub(super) fn is_plain(path: &str) -> bool {
+    let mut before = 0;
+    for &byte in path.as_bytes() {
+        let dot_or_gap = before == b'/' && (byte == b'/' || byte == b'.');
+        if dot_or_gap || byte == b'%' || byte == b'\\' || byte == b';' || byte.is_ascii_control() {
+            return false;
+        }
+        before = byte;
     }
-
-    /// As the client sent it: what is forwarded.
-    pub fn raw(&self) -> &'a str {
-        self.raw
-    }
-
-    /// What routes are matched against.
-    pub fn normal(&self) -> &str {
-        &self.normal
-    }
+    path.starts_with('/')
 }
 
 /// The normal form of a path; borrowed when `raw` is normal already. `*` (RFC 9112 3.2.4) is its own normal form.
 pub fn normalise(raw: &str) -> Result<Cow<'_, str>, PathError> {
+    resolve(raw).map(|(normal, _)| normal)
+}
+
+/// The normal form, and whether there were `.` or `..` to resolve.
+pub(super) fn resolve(raw: &str) -> Result<(Cow<'_, str>, bool), PathError> {
     if raw == "*" {
-        return Ok(Cow::Borrowed(raw));
+        return Ok((Cow::Borrowed(raw), false));
     }
     let segments = raw.strip_prefix('/').ok_or(PathError::NotAbsolute)?;
     let mut normal = true;
-    let mut climbs = false;
-    let mut gap = false;
+    let (mut here, mut climbs, mut gap) = (false, false, false);
     let mut rest = Some(segments);
-    while let Some(here) = rest {
-        let (segment, next) = cut(here);
+    while let Some(from) = rest {
+        let (segment, next) = cut(from);
         let form = inspect(segment)?;
+        here |= form == Form::Here;
         climbs |= form == Form::Parent;
         gap |= segment.is_empty() && next.is_some();
         normal &= form == Form::Normal && (!segment.is_empty() || next.is_none());
@@ -86,11 +102,12 @@ pub fn normalise(raw: &str) -> Result<Cow<'_, str>, PathError> {
     if climbs && gap {
         return Err(PathError::Ambiguous);
     }
-    if normal {
-        Ok(Cow::Borrowed(raw))
+    let form = if normal {
+        Cow::Borrowed(raw)
     } else {
-        rebuild(segments).map(Cow::Owned)
-    }
+        Cow::Owned(rebuild(segments)?)
+    };
+    Ok((form, here || climbs))
 }
 
 /// The first segment, and what follows its slash.
@@ -126,10 +143,9 @@ fn inspect(segment: &str) -> Result<Form, PathError> {
             form = Form::Escaped;
         }
     }
-    let decoded = if form == Form::Escaped {
-        Cow::Owned(decode(segment))
-    } else {
-        Cow::Borrowed(segment)
+    let decoded = match form {
+        Form::Escaped => Cow::Owned(decode(segment)),
+        _ => Cow::Borrowed(segment),
     };
     match decoded.as_ref() {
         "." => Ok(Form::Here),
@@ -139,26 +155,28 @@ fn inspect(segment: &str) -> Result<Form, PathError> {
     }
 }
 
-/// Whether a server that also cuts at `\`, `%2F`, `%5C` or `;` would see a `..` in this decoded segment.
+/// Whether a server that also cuts at `\`, `%2F`, `%5C`, `;` or `%3B` would see a `..` in this decoded segment.
 fn hides_parent(segment: &str) -> bool {
     if !segment.contains("..") {
         return false;
     }
-    let cut = segment.replace("%2F", "/").replace("%5C", "/");
+    let cut = ["%2F", "%5C", "%3B"]
+        .iter()
+        .fold(segment.to_owned(), |cut, escape| cut.replace(escape, "/"));
     cut.split(['/', '\\', ';']).any(|part| part == "..")
 }
 
-fn escaped_byte(bytes: &[u8], at: usize) -> Option<u8> {
+pub(super) fn escaped_byte(bytes: &[u8], at: usize) -> Option<u8> {
     let digit = |at: usize| bytes.get(at).and_then(|&b| char::from(b).to_digit(16));
     u8::try_from(digit(at + 1)? * 16 + digit(at + 2)?).ok()
 }
 
-fn is_unreserved(byte: u8) -> bool {
+pub(super) fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
 /// Decodes unreserved characters and turns the other escapes to upper case. Escapes are known to be valid.
-fn decode(segment: &str) -> String {
+pub(super) fn decode(segment: &str) -> String {
     let mut out = String::with_capacity(segment.len());
     let mut rest = segment;
     while let Some(at) = rest.find('%') {
@@ -198,6 +216,3 @@ fn rebuild(segments: &str) -> Result<String, PathError> {
     }
     Ok(out)
 }
-
-#[cfg(test)]
-mod tests;
