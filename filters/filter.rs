@@ -142,8 +142,8 @@ pub trait Filter: Any + Send + Sync {
         Verdict::Continue
     }
 
-    /// A piece of the response body; `end` as in [`on_request_body`](Filter::on_request_body). Not async: the
-    /// platform hands bodies over between two writes.
+    /// A piece of the response body; `end` as in [`on_request_body`](Filter::on_request_body). Without a call with `end`
+    /// the body broke off. Not async: the platform hands bodies over between two writes.
     fn on_response_body(&self, _exchange: &mut Exchange, _chunk: &mut Option<Bytes>, _end: bool) {
         not_written();
     }
@@ -156,6 +156,12 @@ pub trait Filter: Any + Send + Sync {
 
     /// Pools that this filter may choose; checked to exist when the config is loaded.
     fn pools(&self) -> Vec<&str> {
+        Vec::new()
+    }
+
+    /// Query parameters that hold a secret, by their decoded names. The access log shows `***` in place of their values.
+    /// Read once, when the config is loaded.
+    fn secret_query_names(&self) -> Vec<&str> {
         Vec::new()
     }
 
