@@ -4,7 +4,9 @@
 //! through it step by step.
 
 pub mod chain;
+mod credentials;
 pub mod filter;
+pub mod fuzzing;
 pub mod outbound;
 pub mod testing;
 
