@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub pools: BTreeMap<String, Arc<PoolHandle>>,
     /// What listeners that have filters ask about each connection, by the listener's name.
     pub admissions: BTreeMap<String, Admission>,
+    /// Query parameters that hold a secret on any route: for the log of requests that no route was found for.
+    pub secret_query_names: Box<[Box<str>]>,
     /// Tells configurations apart, in `/status` and metrics.
     pub hash: String,
     /// Seconds since 1970.
@@ -93,10 +95,17 @@ pub fn build(
             Arc::new(built),
         ));
     }
+    let mut secret_query_names = Vec::new();
+    for (_, _, route) in &entries {
+        secret_query_names.extend_from_slice(route.chain.secret_query_names());
+    }
+    secret_query_names.sort();
+    secret_query_names.dedup();
     let admissions = admissions(&config.listeners, previous, filters, metrics)?;
     Ok(Snapshot {
         hash: hash(&config),
         admissions,
+        secret_query_names: secret_query_names.into(),
         routes: RouteTable::build(entries)?,
         pools,
         loaded_at: unix_seconds(),
