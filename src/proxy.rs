@@ -7,6 +7,7 @@ mod early_data;
 mod filters;
 mod finish;
 mod framing;
+mod grpc;
 mod hop_by_hop;
 mod refused;
 mod routing;

@@ -7,7 +7,7 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::{FailToProxy, Session};
 use tidegate_filters::filter::Response;
 
-use super::filters;
+use super::{filters, grpc};
 use crate::context::Context;
 use crate::forwarded::X_REQUEST_ID;
 use crate::outcome::{self, Failure};
@@ -19,8 +19,17 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 /// The same for a request that was shed: the ladder is not left before `overload.hold`, which defaults to this.
 const RETRY_AFTER_SHED: HeaderValue = HeaderValue::from_static("5");
 
-/// Sends a whole response. Always `true`: the request is answered.
+/// Sends a whole response, to a gRPC client in the words of gRPC. Always `true`: the request is answered.
 pub async fn whole(session: &mut Session, ctx: &mut Context, response: Response) -> Result<bool> {
+    let asked = ctx.asked.as_deref().unwrap_or(session.req_header());
+    let for_grpc = match grpc::is_call(&asked.headers) {
+        true => grpc::answer(&response, ctx.failure),
+        false => None,
+    };
+    if for_grpc.is_some() {
+        ctx.meant = Some(response.status().as_u16());
+    }
+    let response = for_grpc.unwrap_or(response);
     let mut head = ResponseHeader::from(response.head);
     if !forbids_body(head.status) && !head.headers.contains_key(header::CONTENT_LENGTH) {
         head.insert_header(header::CONTENT_LENGTH, response.body.len())?;

@@ -45,7 +45,8 @@ impl Ended {
         let failure = ctx.failure;
         Ended {
             // A client that left before it was told is logged as such.
-            status: sent.or(failure.map(|f| f.status)),
+            // One of gRPC was told by other words: the log has what became of the request.
+            status: ctx.meant.or(sent).or(failure.map(|f| f.status)),
             duration: ctx.started.elapsed(),
             bytes_in: session.body_bytes_read() as u64,
             bytes_out: session.body_bytes_sent() as u64,
@@ -114,7 +115,6 @@ fn write(session: &Session, ctx: &Context, ended: &Ended, out: &mut Vec<u8>) {
     let attempts: SmallVec<[access_log::Attempt; 2]> = ctx.ended.iter().map(attempt).collect();
     let notes = notes(ctx);
     let reason = ctx.exchange.as_ref().and_then(|e| e.reason());
-    AccessRecord {
     let path = target.next().unwrap_or_default();
     let query = access_log::blot(target.next().unwrap_or_default(), secrets(ctx));
     // A link may lead here from a page of another route.
@@ -123,6 +123,7 @@ fn write(session: &Session, ctx: &Context, ended: &Ended, out: &mut Vec<u8>) {
         .as_ref()
         .map_or(&[][..], |s| &s.secret_query_names);
     let referer = access_log::blot_url(bytes(header::REFERER), anywhere);
+    AccessRecord {
         unix_ms: milliseconds(ctx.started_at),
         request_id: ctx.request_id.as_bytes(),
         trace_id,
@@ -169,7 +170,6 @@ fn write(session: &Session, ctx: &Context, ended: &Ended, out: &mut Vec<u8>) {
     .format(out);
 }
 
-fn host(request: &RequestHeader) -> &[u8] {
 /// Query parameters that are not for the log: those of the request's route, of all routes where it came to none.
 fn secrets(ctx: &Context) -> &[Box<str>] {
     match (&ctx.route, &ctx.snapshot) {
@@ -179,6 +179,7 @@ fn secrets(ctx: &Context) -> &[Box<str>] {
     }
 }
 
+fn host(request: &RequestHeader) -> &[u8] {
     match request.headers.get(header::HOST) {
         Some(host) => host.as_bytes(),
         None => request
