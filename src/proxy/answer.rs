@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use pingora_core::Result;
+use pingora_core::protocols::http::HttpTask;
 use pingora_http::ResponseHeader;
 use pingora_proxy::{FailToProxy, Session};
 use tidegate_filters::filter::Response;
@@ -91,11 +92,15 @@ fn forbids_body(status: StatusCode) -> bool {
 async fn write(session: &mut Session, head: ResponseHeader, body: Bytes) -> Result<()> {
     let only_head = session.req_header().method == http::Method::HEAD || forbids_body(head.status);
     let empty = only_head || body.is_empty();
-    session.write_response_header(Box::new(head), empty).await?;
-    if !empty {
-        session.write_response_body(Some(body), true).await?;
+    if empty {
+        // Pingora's call for heads leaves an HTTP/2 stream open, whatever it is told. A gRPC client takes fields for
+        // trailers only if the stream ends with them, and one that failed would be reset.
+        let task = HttpTask::Header(Box::new(head), true);
+        session.as_mut().response_duplex_vec(vec![task]).await?;
+        return Ok(());
     }
-    Ok(())
+    session.write_response_header(Box::new(head), false).await?;
+    session.write_response_body(Some(body), true).await
 }
 
 /// The route's edits, the request's id, and the goodbye of a listener that stops or is short of something.

@@ -120,13 +120,8 @@ async fn nothing_grows_without_bound() {
     let _newcomer = waits(ask(&shares, 255));
     assert_eq!(shares.lock().waiting.len(), MAX_WAITING);
     let parted = |asking: &mut Asking| asking.now_or_never().is_some_and(|turn| turn.is_none());
-    assert_eq!(
-        waiting
-            .iter_mut()
-            .filter_map(|w| parted(w).then_some(()))
-            .count(),
-        1
-    );
+    let gone = waiting.iter_mut().map(parted).filter(|gone| *gone);
+    assert_eq!(gone.count(), 1);
     // Those who gave up count no more.
     waiting.clear();
     let _next = waits(ask(&shares, 254));
