@@ -143,8 +143,8 @@ pub trait Filter: Any + Send + Sync {
         Verdict::Continue
     }
 
-    /// A piece of the response body; `end` as in [`on_request_body`](Filter::on_request_body). Not async: the
-    /// platform hands bodies over between two writes.
+    /// A piece of the response body; `end` as in [`on_request_body`](Filter::on_request_body). Without a call with `end`
+    /// the body broke off. Not async: the platform hands bodies over between two writes.
     fn on_response_body(&self, _exchange: &mut Exchange, _chunk: &mut Option<Bytes>, _end: bool) {
         not_written();
     }
@@ -164,6 +164,12 @@ pub trait Filter: Any + Send + Sync {
     /// out a client's headers whose names differ from these in `_` for `-` alone, as CGI and its heirs read both as one;
     /// what a client sends under the very name is for the filter to take out.
     fn owned_headers(&self) -> Vec<HeaderName> {
+        Vec::new()
+    }
+
+    /// Query parameters that hold a secret, by their decoded names. The access log shows `***` in place of their values.
+    /// Read once, when the config is loaded.
+    fn secret_query_names(&self) -> Vec<&str> {
         Vec::new()
     }
 

@@ -4,8 +4,10 @@
 //! through it step by step.
 
 pub mod chain;
+mod credentials;
 pub mod filter;
 pub mod hops;
+pub mod fuzzing;
 pub mod outbound;
 pub mod path;
 pub mod testing;

@@ -46,6 +46,8 @@ pub struct Context {
     /// The attempts that ended.
     pub ended: SmallVec<[Ended; 2]>,
     pub retry: Option<RetryPermit>,
+    /// The status of an answer that a gRPC client was given in another form.
+    pub meant: Option<u16>,
     /// Why the response is not a backend's.
     pub failure: Option<Failure>,
     pub upgrade: bool,
@@ -100,6 +102,7 @@ impl Default for Context {
             attempt: None,
             ended: SmallVec::new(),
             retry: None,
+            meant: None,
             failure: None,
             upgrade: false,
             early_data: false,

@@ -9,6 +9,7 @@ mod filters;
 mod final_recipient;
 mod finish;
 mod framing;
+mod grpc;
 mod hop_by_hop;
 mod hops;
 mod paths;
@@ -247,7 +248,8 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        self.to_client(session, response, ctx).await
+        self.to_client(session, response, ctx).await?;
+        direct::frame(session, response)
     }
 
     fn response_body_filter(
@@ -259,6 +261,19 @@ impl ProxyHttp for Proxy {
     ) -> Result<Option<Duration>> {
         filters::response_body(body, end_of_stream, ctx)?;
         Ok(None)
+    }
+
+    /// A body that ends by trailers ends here for filters. What they still have of it goes to the client in place of trailers,
+    /// which Pingora then leaves out.
+    async fn response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        _trailers: &mut HeaderMap,
+        ctx: &mut Context,
+    ) -> Result<Option<Bytes>> {
+        let mut rest = None;
+        filters::response_body(&mut rest, true, ctx)?;
+        Ok(rest)
     }
 
     fn fail_to_connect(

@@ -36,6 +36,8 @@ pub struct Snapshot {
     pub admissions: BTreeMap<String, Admission>,
     /// Request fields that backends believe because of this configuration.
     pub owned_fields: OwnedFields,
+    /// Query parameters that hold a secret on any route: for the log of requests that no route was found for.
+    pub secret_query_names: Box<[Box<str>]>,
     /// Tells configurations apart, in `/status` and metrics.
     pub hash: String,
     /// Seconds since 1970.
@@ -97,12 +99,19 @@ pub fn build(
             Arc::new(built),
         ));
     }
+    let mut secret_query_names = Vec::new();
+    for (_, _, route) in &entries {
+        secret_query_names.extend_from_slice(route.chain.secret_query_names());
+    }
+    secret_query_names.sort();
+    secret_query_names.dedup();
     let admissions = admissions(&config.listeners, previous, filters, metrics)?;
     let owned_fields = OwnedFields::new(entries.iter().map(|(_, _, route)| route), pools.values());
     Ok(Snapshot {
         hash: hash(&config),
         owned_fields,
         admissions,
+        secret_query_names: secret_query_names.into(),
         routes: RouteTable::build(entries)?,
         pools,
         loaded_at: unix_seconds(),

@@ -67,6 +67,7 @@ pub struct Exchange {
     facts: Facts,
     attempt: u32,
     reason: Option<Cow<'static, str>>,
+    broken_off: bool,
     states: Vec<(u16, Box<dyn Any + Send + Sync>)>,
     /// Whose turn it is: the place in the chain.
     place: u16,
@@ -108,6 +109,7 @@ impl Exchange {
             facts,
             attempt: 0,
             reason: None,
+            broken_off: false,
             states: Vec::new(),
             place: 0,
         }
@@ -185,6 +187,16 @@ impl Exchange {
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         self.reason.as_deref()
+    }
+
+    /// From a body hook that can't go on: the client sees the response body broken off, never a whole one.
+    pub fn break_off(&mut self) {
+        self.broken_off = true;
+    }
+
+    /// For the chain, after each piece of a response body.
+    pub(crate) fn is_broken_off(&self) -> bool {
+        self.broken_off
     }
 
     /// Host of the target or of the `Host` header, without the port, as it was written.

@@ -113,6 +113,11 @@ pub(super) fn jwks(text: &[u8]) -> Result<Vec<VerifyKey>, String> {
 }
 
 fn jwk(value: &Value) -> Option<VerifyKey> {
+    // A null is not the same as nothing: what should narrow the key's use is there, but can't be read.
+    let mut narrowing = ["kid", "use", "key_ops", "alg"].iter();
+    if narrowing.any(|name| value.get(name).is_some_and(Value::is_null)) {
+        return None;
+    }
     let jwk: Jwk = serde_json::from_value(value.clone()).ok()?;
     let common = &jwk.common;
     let signs = matches!(common.public_key_use, None | Some(PublicKeyUse::Signature));

@@ -1,10 +1,14 @@
 //! The access log: one JSON object a line for each request, written by hand because it is written for every request.
 
+mod blot;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::observe::json::{self, Object};
 use crate::observe::timestamp;
+
+pub use blot::{blot, blot_url};
 
 /// What one request left behind. `None`, an empty string and an empty list are left out of the line.
 ///
@@ -51,7 +55,7 @@ pub struct AccessRecord<'a> {
     pub host: &'a [u8],
     /// The raw path, without the query.
     pub path: &'a [u8],
-    /// Without its question mark.
+    /// Without its question mark; secrets in it [blotted](blot).
     pub query: &'a [u8],
     /// Sent to the client; `None` when no response began.
     pub status: Option<u16>,

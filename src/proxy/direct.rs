@@ -162,8 +162,8 @@ async fn relay(
         let mut response = unless_gone(session, backend.response()).await?;
         over = backend.is_over();
         proxy.response_head(session, &mut response, ctx).await?;
-        frame(session, &mut response, over)?;
         proxy.to_client(session, &mut response, ctx).await?;
+        frame(session, &mut response)?;
         let last = !response.status.is_informational();
         let mut tasks = Vec::with_capacity(2);
         tasks.push(HttpTask::Header(response, over));
@@ -222,15 +222,16 @@ fn piece(read: Result<Option<Bytes>>, over: bool, ctx: &mut Context) -> Result<H
     Ok(HttpTask::Body(data, over))
 }
 
-/// A body without a length goes on in chunks, so that the client's connection can be kept.
-fn frame(session: &Session, response: &mut ResponseHeader, over: bool) -> Result<()> {
+/// A body without a length goes on in chunks, so that the client's connection can be kept and a body that breaks off does
+/// not look whole. Decided when filters have spoken: one that changes the body takes its length away.
+pub fn frame(session: &Session, response: &mut ResponseHeader) -> Result<()> {
     let bodiless = session.req_header().method == Method::HEAD
         || response.status.is_informational()
         || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status);
     let headers = &response.headers;
     let framed = headers.contains_key(header::CONTENT_LENGTH)
         || headers.contains_key(header::TRANSFER_ENCODING);
-    if bodiless || framed || over {
+    if bodiless || framed {
         return Ok(());
     }
     response.set_version(Version::HTTP_11);

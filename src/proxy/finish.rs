@@ -45,7 +45,8 @@ impl Ended {
         let failure = ctx.failure;
         Ended {
             // A client that left before it was told is logged as such.
-            status: sent.or(failure.map(|f| f.status)),
+            // One of gRPC was told by other words: the log has what became of the request.
+            status: ctx.meant.or(sent).or(failure.map(|f| f.status)),
             duration: ctx.started.elapsed(),
             bytes_in: session.body_bytes_read() as u64,
             bytes_out: session.body_bytes_sent() as u64,
@@ -114,6 +115,14 @@ fn write(session: &Session, ctx: &Context, ended: &Ended, out: &mut Vec<u8>) {
     let attempts: SmallVec<[access_log::Attempt; 2]> = ctx.ended.iter().map(attempt).collect();
     let notes = notes(ctx);
     let reason = ctx.exchange.as_ref().and_then(|e| e.reason());
+    let path = target.next().unwrap_or_default();
+    let query = access_log::blot(target.next().unwrap_or_default(), secrets(ctx));
+    // A link may lead here from a page of another route.
+    let anywhere = ctx
+        .snapshot
+        .as_ref()
+        .map_or(&[][..], |s| &s.secret_query_names);
+    let referer = access_log::blot_url(bytes(header::REFERER), anywhere);
     AccessRecord {
         unix_ms: milliseconds(ctx.started_at),
         request_id: ctx.request_id.as_bytes(),
@@ -137,8 +146,8 @@ fn write(session: &Session, ctx: &Context, ended: &Ended, out: &mut Vec<u8>) {
         method: request.method.as_str().as_bytes(),
         scheme: connection.map_or("", |c| c.scheme()),
         host: host(request),
-        path: target.next().unwrap_or_default(),
-        query: target.next().unwrap_or_default(),
+        path,
+        query: &query,
         status: ended.status,
         bytes_in: ended.bytes_in,
         bytes_out: ended.bytes_out,
@@ -155,11 +164,20 @@ fn write(session: &Session, ctx: &Context, ended: &Ended, out: &mut Vec<u8>) {
         flags: &ended.flags,
         reason: reason.unwrap_or(ended.reason),
         user_agent: bytes(header::USER_AGENT),
-        referer: bytes(header::REFERER),
+        referer: &referer,
         attributes: &notes,
         ..AccessRecord::default()
     }
     .format(out);
+}
+
+/// Query parameters that are not for the log: those of the request's route, of all routes where it came to none.
+fn secrets(ctx: &Context) -> &[Box<str>] {
+    match (&ctx.route, &ctx.snapshot) {
+        (Some(route), _) => route.chain.secret_query_names(),
+        (None, Some(snapshot)) => &snapshot.secret_query_names,
+        (None, None) => &[],
+    }
 }
 
 /// As the client named it.

@@ -107,11 +107,21 @@ pub fn find(instance: &Instance, session: &mut Session, ctx: &mut Context) -> Re
 }
 
 /// A client that asks on a connection to one name for another must be sure of that name by the same certificate; it is told
-/// to connect anew where it can't be. Clients that send no name, or come through what ends TLS elsewhere, are not asked.
+/// to connect anew where it can't be. Clients that send no name, or come through what ends TLS elsewhere, are not asked; nor
+/// are trusted proxies where the listener allows that: a CDN may ask for many hosts on a connection to one name.
 fn check_host(request: &RequestHeader, ctx: &Context) -> Result<(), Failure> {
-    let Some(tls) = ctx.connection.as_ref().and_then(|c| c.tls.as_ref()) else {
+    let Some(connection) = &ctx.connection else {
         return Ok(());
     };
+    let Some(tls) = &connection.tls else {
+        return Ok(());
+    };
+    let allowed = connection.config.tls.as_ref();
+    if allowed.is_some_and(|tls| tls.misdirected_from_proxies)
+        && ctx.origin.is_some_and(|origin| origin.trusted)
+    {
+        return Ok(());
+    }
     let (Some(name), Some(identity)) = (&tls.server_name, &tls.identity) else {
         return Ok(());
     };

@@ -55,6 +55,7 @@ impl Checker<'_> {
             .map(|n| n.0)
             .chain(proxies.iter().copied());
         let in_front = in_front.collect();
+        self.misdirected(&raw, proxies, &path.key("tls"));
         model::Listener {
             proxy_protocol: self.proxy_protocol(&raw, path),
             tls: raw
@@ -88,6 +89,15 @@ impl Checker<'_> {
                 self.error(path, format!("{text:?}: no request can have it: {error}"));
                 None
             }
+        }
+    }
+
+    fn misdirected(&mut self, raw: &raw::Listener, proxies: &[IpNet], path: &Path<'_>) {
+        let allow = raw::MisdirectedRequests::AllowTrustedProxies;
+        let allowed = raw.tls.as_ref();
+        if allowed.is_some_and(|tls| tls.misdirected_requests == allow) && proxies.is_empty() {
+            let message = "needs \"trusted_proxies\", the networks of the proxies that may do so";
+            self.error(&path.key("misdirected_requests"), message);
         }
     }
 

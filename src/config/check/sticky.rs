@@ -120,7 +120,7 @@ impl Checker<'_> {
             }
             (None, Some(name), None) => {
                 self.unused(
-                    &["path", "domain", "same_site", "host_prefix"],
+                    &["path", "domain", "same_site", "host_prefix", "partitioned"],
                     "cookie",
                     path,
                 );
@@ -138,6 +138,7 @@ impl Checker<'_> {
                     "domain",
                     "same_site",
                     "host_prefix",
+                    "partitioned",
                 ];
                 self.unused(&others, "cookie", path);
                 let wanted = model::HashKey::Cookie(name.0.clone());
@@ -188,6 +189,13 @@ impl Checker<'_> {
                 "must not begin with \"__\"; write host_prefix: true for \"__Host-\"",
             );
         }
+        let same_site_none = raw.same_site == raw::SameSite::None;
+        if raw.partitioned && !same_site_none {
+            self.warning(
+                &path.key("partitioned"),
+                "has no effect without same_site: none, as frames of other sites send no other cookies",
+            );
+        }
         model::StickyCookie {
             name: if raw.host_prefix {
                 format!("__Host-{name}")
@@ -201,7 +209,9 @@ impl Checker<'_> {
                 raw::SameSite::Strict => model::SameSite::Strict,
                 raw::SameSite::None => model::SameSite::None,
             },
-            always_secure: raw.host_prefix || raw.same_site == raw::SameSite::None,
+            // Browsers drop a partitioned cookie that is not Secure.
+            always_secure: raw.host_prefix || same_site_none || raw.partitioned,
+            partitioned: raw.partitioned,
         }
     }
 

@@ -25,6 +25,8 @@ impl Checker<'_> {
                 .collect(),
             only_tls13: raw.min_version == raw::TlsVersion::Tls13,
             close_unknown_names: raw.unknown_server_name == raw::UnknownServerName::Close,
+            misdirected_from_proxies: raw.misdirected_requests
+                == raw::MisdirectedRequests::AllowTrustedProxies,
             client_auth: raw
                 .client_auth
                 .as_ref()

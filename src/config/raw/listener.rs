@@ -110,6 +110,11 @@ pub struct ListenerTls {
     /// What a client gets that asks for a name which no certificate has: the first certificate, or a closed connection.
     #[serde(default)]
     pub unknown_server_name: UnknownServerName,
+    /// What becomes of requests for a host that the certificate of their connection is not made out to: `refuse` answers 421,
+    /// so that the client connects anew under the right name; `allow_trusted_proxies` takes them from the peers in
+    /// `trusted_proxies`, and refuses them from all others. For a CDN that connects by one name and asks for many hosts.
+    #[serde(default)]
+    pub misdirected_requests: MisdirectedRequests,
     /// Ask clients for certificates.
     pub client_auth: Option<ClientAuth>,
     /// Let clients resume sessions by tickets. Keys come from `ticket_keys`, else from `cluster.secret`, so that every
@@ -147,6 +152,14 @@ pub enum UnknownServerName {
     #[default]
     DefaultCertificate,
     Close,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MisdirectedRequests {
+    #[default]
+    Refuse,
+    AllowTrustedProxies,
 }
 
 /// Certificates of clients. Who a client is reaches backends in `X-Forwarded-Client-Cert`, which clients cannot set
