@@ -4,6 +4,7 @@ mod answer;
 mod attempt;
 mod direct;
 mod early_data;
+mod evidence;
 mod filters;
 mod finish;
 mod framing;

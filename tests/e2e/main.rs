@@ -12,6 +12,7 @@ mod setup;
 mod strict;
 
 mod bad_input;
+mod blame;
 mod caps;
 mod client_auth;
 mod doctor;
@@ -34,3 +35,4 @@ mod sticky;
 mod stopping;
 mod tickets;
 mod tls;
+mod unread;

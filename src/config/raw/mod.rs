@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub(super) use health::{HealthCheck, OutlierDetection, OutlierMode, ProbeType};
 pub(super) use listener::{
     Certificate, ClientAuth, ClientAuthMode, Listener, ListenerLimits, ListenerTls, ProxyProtocol,
-    TlsVersion, UnknownServerName,
+    TcpKeepalive, TlsVersion, UnknownServerName,
 };
 pub(super) use overload::{Overload, OverloadDelays, OverloadShares};
 pub(super) use pool::{
