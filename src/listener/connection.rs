@@ -237,6 +237,11 @@ impl Connection {
         usize::try_from(surplus.min(bytes).div_ceil(UNREAD_RESPONSE)).unwrap_or(responses)
     }
 
+    /// Whether the socket is reset when it is closed: there is no word to say before it.
+    pub(super) fn is_reset(&self) -> bool {
+        self.ended_slow() == Some(SlowPhase::Response)
+    }
+
     /// Whether the connection ends because the client's request body, or its reading, was too slow.
     pub fn ended_slow(&self) -> Option<SlowPhase> {
         match self.slow.load(Ordering::Acquire) {

@@ -245,6 +245,9 @@ impl<S: IO> Guard<S> {
     /// The last word, where there is one: TLS's (RFC 8446 6.1). TCP's end comes with the drop, but for a client that has not
     /// been sent everything yet: it is waited for at its pace, so that what the kernel holds for it counts as its own.
     pub async fn part(&mut self) {
+        if self.connection.is_reset() {
+            return;
+        }
         if self.sent().unsent {
             Box::pin(self.linger()).await;
         } else if self.inner.get_ssl().is_some() {
