@@ -11,7 +11,7 @@ use tidegate_filters::filter::Response;
 use tidegate_filters::path::PathMode;
 
 use crate::forwarded::Origin;
-use crate::listener::Connection;
+use crate::listener::{Connection, Streaming};
 use crate::outcome::{Failure, Outcome};
 use crate::pool::{Picked, RetryPermit};
 use crate::snapshot::{PoolHandle, Route, Snapshot};
@@ -56,8 +56,10 @@ pub struct Context {
     /// The attempt under way says so to the backend.
     pub sent_early: bool,
     pub body_seen: u64,
-    /// The request body has come to its end.
+    /// The whole request was read from the client, body included.
     pub body_over: bool,
+    /// The body may take any time: its route or pool is for streams.
+    pub streaming: Option<Streaming>,
     pub first_byte: Option<Duration>,
     pub connect: Option<Duration>,
     /// How long it waited for a place in the pool's queue.
@@ -70,6 +72,8 @@ pub struct Attempt {
     pub started: Instant,
     /// When the backend was connected to.
     pub connected: Option<Instant>,
+    /// When the backend had the whole request; `None` while the client has not ended it.
+    pub whole: Option<Instant>,
     /// A response head came.
     pub answered: bool,
 }
@@ -109,6 +113,7 @@ impl Default for Context {
             sent_early: false,
             body_seen: 0,
             body_over: false,
+            streaming: None,
             first_byte: None,
             connect: None,
             queued: None,

@@ -100,9 +100,10 @@ fn turns(data: &[u8]) {
         streams.server(&event);
         assert!(streams.len() <= 2 * limits.max_concurrent_streams as usize);
     }
-    let body = Some(&limits.request_body);
-    let slow = streams.slow(limits.response.idle, body, &limits.response);
-    assert!(slow.len() <= 2 * limits.max_concurrent_streams as usize);
+    let (waited, open) = (limits.response.idle, streams.len());
+    let look = streams.look(waited, &limits.request_body, &limits.response, 1, false);
+    assert!(look.slow.len() <= open && look.lagging <= open);
+    assert!(streams.give_up(open).len() <= look.lagging);
 }
 
 /// The path of a request, and its authority.

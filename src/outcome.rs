@@ -84,6 +84,8 @@ pub const SHED: Failure = failure(503, "OM", "overload");
 pub const NO_SOCKET: Failure = failure(503, "UF", "no_local_socket");
 /// The client's request body came too slowly. `SI` is Envoy's for an idle stream.
 pub const BODY_SLOW: Failure = failure(408, "SI", "request_body_slow");
+/// The request's total time is over, and the client has not sent the whole of it.
+pub const BODY_UNFINISHED: Failure = failure(408, "UT", "request_unfinished");
 /// The client took the response too slowly.
 pub const RESPONSE_SLOW: Failure = failure(499, "SI", "response_slow");
 /// The request's total time is over.

@@ -5,6 +5,7 @@ mod attempt;
 mod clean;
 mod direct;
 mod early_data;
+mod evidence;
 mod filters;
 mod final_recipient;
 mod finish;

@@ -25,7 +25,7 @@ pub use tidegate_filters::path::PathMode;
 pub use self::overload::{Criticality, Overload, OverloadSteps};
 pub use self::sticky::{Carrier, Cluster, OnOverload, SameSite, Secret, Sticky, StickyCookie};
 pub use self::tls::{CertificateFiles, ClientAuth, ListenerTls, TicketKeys, UpstreamTls};
-pub use limits::{AddressLimits, ListenerLimits, PaceLimits};
+pub use limits::{AddressLimits, ListenerLimits, PaceLimits, TcpKeepalive, UNREAD_RESPONSE};
 
 /// One configuration file, checked as a whole.
 #[derive(Debug, Clone)]
@@ -140,6 +140,7 @@ pub struct Route {
     pub max_body_bytes: Option<u64>,
     /// Requests may go to a backend before the TLS handshake is done.
     pub early_data: bool,
+    pub streaming: Option<bool>,
 }
 
 /// All conditions of one match must hold.
@@ -341,6 +342,8 @@ pub struct Upstream {
     pub max_streams: usize,
     /// The Host sent to the backend; `None` keeps the client's.
     pub host: Option<HeaderValue>,
+    /// Request bodies may take any time.
+    pub streaming: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ mod session;
 use std::io;
 use std::sync::{Arc, PoisonError};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use pingora_core::apps::HttpServerApp;
@@ -20,6 +20,7 @@ use tokio::io::ReadBuf;
 use super::guard::Guard;
 use super::head::{self, Framing, HeadFacts, HeadLimits, HeadScanner, Progress, Refusal};
 use super::seats::Waits;
+use super::unread::{LAG, Rest, RestLook};
 use super::{deadline, http2, refuse};
 use crate::observe::metrics::{RejectReason, SlowPhase};
 use session::{Back, Session};
@@ -185,19 +186,56 @@ async fn wait_for_first<S: IO>(
 ) -> Option<BytesMut> {
     let mut bytes = BytesMut::new();
     let mut shutdown = shutdown.clone();
-    tokio::select! {
+    let first = LAG.min(idle_timeout);
+    let read = tokio::select! {
         biased;
-        read = deadline::within(idle_timeout, read_some(guard, &mut bytes)) => match read {
-            Ok(Ok(n)) if n > 0 => Some(bytes),
-            Ok(_) => None,
-            Err(_) => {
-                let metrics = &guard.connection().listener.metrics;
-                metrics.slow_closed.inc(SlowPhase::Idle);
-                None
-            }
-        },
+        read = deadline::within(first, read_some(guard, &mut bytes)) => read,
         // To stop, or to make room: either way an idle connection ends.
-        _ = shutdown.changed() => None,
+        _ = shutdown.changed() => return None,
+    };
+    let read = match read {
+        Ok(read) => read.ok(),
+        Err(_) => {
+            let waiting = wait_on(guard, &mut bytes, idle_timeout.saturating_sub(first));
+            tokio::select! {
+                biased;
+                read = waiting => read,
+                _ = shutdown.changed() => return None,
+            }
+        }
+    };
+    read.filter(|n| *n > 0).map(|_| bytes)
+}
+
+/// Waits for the rest of the idle time, during which the client must take what it was sent before. `None`: it didn't, or the
+/// time is over.
+async fn wait_on<S: IO>(
+    guard: &mut Guard<S>,
+    bytes: &mut BytesMut,
+    left: Duration,
+) -> Option<usize> {
+    let connection = guard.connection().clone();
+    let limits = &connection.config.limits.response;
+    let mut now = Instant::now();
+    let (ends, mut rest) = (now + left, Rest::new(now));
+    loop {
+        let until = match rest.look(limits, || guard.sent(), now) {
+            RestLook::Taken => ends,
+            RestLook::At(at) => at.min(ends),
+            RestLook::Slow => {
+                connection.slow(SlowPhase::Response);
+                return None;
+            }
+        };
+        let wait = until.saturating_duration_since(now);
+        if let Ok(read) = deadline::within(wait, read_some(guard, bytes)).await {
+            return read.ok();
+        }
+        now = Instant::now();
+        if now >= ends {
+            connection.listener.metrics.slow_closed.inc(SlowPhase::Idle);
+            return None;
+        }
     }
 }
 

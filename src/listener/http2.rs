@@ -25,6 +25,8 @@ const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
 /// `:method`, `:scheme`, `:authority` and `:path`.
 const PSEUDO_FIELDS: usize = 4;
+/// What h2 holds of one response at most, in bytes, while its client takes none of it. By default it is 400 KiB.
+const SEND_BUFFER: usize = 64 * 1024;
 
 /// How long past its deadline a stream is let be: a backend that is silent is answered for with a clean 504 by then.
 const GRACE: Duration = Duration::from_millis(250);
@@ -132,7 +134,8 @@ where
             .max_concurrent_streams(self.streams)
             .max_header_list_size(self.header_list)
             .initial_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW);
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buffer_size(SEND_BUFFER);
         Some(options)
     }
 }

@@ -164,6 +164,11 @@ impl Shared {
         self.goodbye.to_all();
     }
 
+    /// Whether memory is so short that responses are given up whose clients don't take them.
+    pub(super) fn is_short_of_memory(&self) -> bool {
+        self.gate.is_short_of_memory()
+    }
+
     /// Whether connections should say goodbye with their next response.
     pub fn says_goodbye(&self) -> bool {
         self.stopping.load(Ordering::Acquire) || self.gate.cuts_keep_alive()
@@ -191,6 +196,9 @@ where
         Ok(accepting) => accepting,
         Err(error) => return log::error!("listener {}: {error}", shared.config().name),
     };
+    // Connections inherit the options of the socket that they are accepted from.
+    let mut config = shared.config();
+    accepting.tune(&config.limits);
     loop {
         let accepted = tokio::select! {
             biased;
@@ -199,6 +207,11 @@ where
         };
         match accepted {
             Ok(accepted) => {
+                if !Arc::ptr_eq(&config, &shared.config.load()) {
+                    config = shared.config();
+                    accepting.tune(&config.limits);
+                    accepted.tune(&config.limits);
+                }
                 let last = shared.gate.accepted(&accepted.kernel);
                 admit(accepted, &shared, &app, &open);
                 if last {
@@ -300,8 +313,8 @@ async fn open_up(
     shared: &Arc<Shared>,
 ) -> Option<Opened> {
     let (peer, local_port) = (accepted.peer, accepted.local_port);
+    let mut socket = Socket::new(accepted.kernel, seat.closing());
     let mut connection = Connection::new(shared.clone(), config, peer, local_port, seat);
-    let mut socket = Socket::new(accepted.kernel);
     if let Err(reason) = let_in(&mut socket, &mut connection).await {
         shared.metrics.rejected.inc(reason);
         return None;

@@ -33,6 +33,7 @@ mod socket;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod unread;
 mod write_buffer;
 
 use std::collections::BTreeMap;
@@ -48,7 +49,7 @@ use tokio::runtime::Handle;
 
 pub use admission::Admission;
 pub use bind::BACKLOG;
-pub use connection::{Connection, TlsFacts};
+pub use connection::{Connection, Streaming, TlsFacts};
 pub use gate::Gate;
 pub use head::Refusal;
 pub use listening::{Refused, RefusedRequest, Shared};

@@ -17,6 +17,7 @@ pub fn settings(policy: Policy, n: usize) -> Pool {
             idle_timeout: 60 * second,
             max_streams: 128,
             host: None,
+            streaming: false,
         },
         timeouts: Timeouts {
             connect: second,

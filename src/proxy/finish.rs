@@ -27,6 +27,7 @@ pub fn request(instance: &Instance, session: &mut Session, ctx: &mut Context) {
     // The places are given back now, not when Pingora drops the context.
     ctx.attempt = None;
     ctx.retry = None;
+    ctx.streaming = None;
 }
 
 /// What the end looks like.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
@@ -16,7 +16,7 @@ use crate::config::model::{Address, HashKey, Policy};
 use crate::context::Context;
 use crate::forwarded::{self, Origin};
 use crate::instance::Instance;
-use crate::listener::{Connection, deadline};
+use crate::listener::{Connection, Streaming, deadline};
 use crate::outcome::{self, Failure};
 use crate::route::redirect::{self, Requested};
 use crate::route::{self, CertificateNames, Head, Path, host_name};
@@ -35,19 +35,10 @@ pub fn identify(instance: &Instance, session: &mut Session, ctx: &mut Context) {
         let origin = Origin::find(&connection, headers, &snapshot.config.trusted_proxies);
         ctx.request_id = forwarded::request_id(headers, origin);
         ctx.origin = Some(origin);
-        if session.is_http2() && is_grpc(headers) {
-            connection.mark_conversations();
-        }
         ctx.connection = Some(connection);
     }
     ctx.upgrade = session.is_upgrade_req();
     ctx.snapshot = Some(snapshot);
-}
-
-/// A call may be a stream in both directions, silent for as long as it likes.
-fn is_grpc(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// The listener's health path, and the end of the way for a connection that may ask for nothing else.
@@ -90,6 +81,7 @@ pub fn find(instance: &Instance, session: &mut Session, ctx: &mut Context) -> Re
     let forwarded = (*forwarded != *raw).then(|| forwarded.into_owned());
     if let Some(pool) = pool {
         arm_deadline(&route, pool, ctx);
+        ctx.streaming = streaming(&route, pool, ctx);
     }
     ctx.pool = pool.cloned();
     ctx.hash = hash;
@@ -137,10 +129,18 @@ fn arm_deadline(route: &Route, pool: &PoolHandle, ctx: &Context) {
     deadline::arm(ctx.started + total);
 }
 
+/// Lifts the deadlines of the request body where route or pool say so. Nothing that the client sends can.
+fn streaming(route: &Route, pool: &PoolHandle, ctx: &Context) -> Option<Streaming> {
+    let streams = route.streaming.unwrap_or(pool.config.upstream.streaming);
+    let connection = ctx.connection.as_ref()?;
+    streams.then(|| connection.begin_streaming())
+}
+
 /// Another pool than the route's: its time and its hash key count from here on.
 pub fn change_pool(session: &Session, ctx: &mut Context, pool: &Arc<PoolHandle>) {
     if let Some(route) = &ctx.route {
         arm_deadline(route, pool, ctx);
+        ctx.streaming = streaming(route, pool, ctx);
     }
     let request = session.req_header();
     // The path was good when the route was found; a filter may have put another in its place.

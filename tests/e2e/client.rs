@@ -171,11 +171,20 @@ pub async fn tls(
     name: &str,
     alpn: &[u8],
 ) -> tokio_boring::SslStream<TcpStream> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    tls_over(stream, name, alpn).await
+}
+
+/// The same, over a connection that is there.
+pub async fn tls_over(
+    stream: TcpStream,
+    name: &str,
+    alpn: &[u8],
+) -> tokio_boring::SslStream<TcpStream> {
     use boring::ssl::{SslConnector, SslMethod, SslVerifyMode};
     let mut connector = SslConnector::builder(SslMethod::tls()).unwrap();
     connector.set_verify(SslVerifyMode::NONE);
     connector.set_alpn_protos(alpn).unwrap();
     let config = connector.build().configure().unwrap();
-    let stream = TcpStream::connect(address).await.unwrap();
     tokio_boring::connect(config, name, stream).await.unwrap()
 }

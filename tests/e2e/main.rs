@@ -13,6 +13,7 @@ mod strict;
 
 mod admin;
 mod bad_input;
+mod blame;
 mod caps;
 mod client_auth;
 mod doctor;
@@ -40,3 +41,4 @@ mod strictness;
 mod tickets;
 mod tls;
 mod trust;
+mod unread;

@@ -134,6 +134,9 @@ impl Checker<'_> {
         path: &Path<'_>,
     ) -> model::ListenerLimits {
         self.head_limits(&raw, path);
+        self.unread_limits(&raw, path);
+        let tcp_keepalive =
+            self.tcp_keepalive(raw.tcp_keepalive.clone(), &path.key("tcp_keepalive"));
         let grace = raw.min_rate_grace.0;
         let pace = |idle, min_rate| model::PaceLimits {
             idle,
@@ -148,6 +151,7 @@ impl Checker<'_> {
             idle_timeout: raw.idle_timeout.0,
             request_body: pace(raw.request_body_idle_timeout.0, raw.request_body_min_rate.0),
             response: pace(raw.response_idle_timeout.0, raw.response_min_rate.0),
+            tcp_keepalive,
             max_header_bytes: bytes(raw.max_header_bytes.0),
             max_headers: raw.max_headers as usize,
             max_uri_bytes: bytes(raw.max_uri_bytes.0),
@@ -157,7 +161,53 @@ impl Checker<'_> {
             per_address: per_address(&raw, in_front),
             max_requests_per_connection: raw.max_requests_per_connection,
             max_concurrent_streams: raw.max_concurrent_streams,
+            max_unread: raw.max_unread_per_connection.0,
         }
+    }
+
+    /// A limit under one response would give up every client that lets one wait.
+    fn unread_limits(&mut self, raw: &raw::ListenerLimits, path: &Path<'_>) {
+        for (key, bytes, zero) in [
+            ("max_unread_per_address", raw.max_unread_per_address.0, true),
+            (
+                "max_unread_per_connection",
+                raw.max_unread_per_connection.0,
+                false,
+            ),
+        ] {
+            if bytes < model::UNREAD_RESPONSE && !(zero && bytes == 0) {
+                let (bytes, least) = (
+                    text::show_size(&bytes),
+                    text::show_size(&model::UNREAD_RESPONSE),
+                );
+                let message =
+                    format!("{bytes} is less than one response counts for; write {least} or more");
+                self.error(&path.key(key), message);
+            }
+        }
+    }
+
+    /// The kernel counts in seconds, up to 32,767 of them.
+    fn tcp_keepalive(
+        &mut self,
+        raw: raw::OrOff<raw::TcpKeepalive>,
+        path: &Path<'_>,
+    ) -> Option<model::TcpKeepalive> {
+        let raw = raw.on()?;
+        for (key, time) in [("idle", raw.idle.0), ("interval", raw.interval.0)] {
+            if time.subsec_nanos() != 0 || time.as_secs() > 9 * 3600 {
+                let message = format!(
+                    "{} is out of range; write whole seconds, 1s to 9h",
+                    text::show_duration(&time)
+                );
+                self.error(&path.key(key), message);
+            }
+        }
+        Some(model::TcpKeepalive {
+            idle: raw.idle.0,
+            interval: raw.interval.0,
+            probes: raw.probes,
+        })
     }
 
     fn head_limits(&mut self, raw: &raw::ListenerLimits, path: &Path<'_>) {
@@ -203,6 +253,7 @@ fn per_address(raw: &raw::ListenerLimits, in_front: Vec<IpNet>) -> model::Addres
         connections: cap(raw.max_connections_per_address),
         new: cap(raw.max_new_per_address),
         unfinished: cap(raw.max_unfinished_per_address),
+        unread: Some(raw.max_unread_per_address.0).filter(|&bytes| bytes > 0),
         except: shared.chain(in_front).collect(),
     }
 }

@@ -117,6 +117,7 @@ impl Checker<'_> {
             idle_timeout: raw.idle_timeout.0,
             max_streams: raw.max_streams as usize,
             host: raw.host.map(|h| h.0),
+            streaming: raw.streaming,
         }
     }
 

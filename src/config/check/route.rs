@@ -99,6 +99,7 @@ impl Checker<'_> {
             },
             max_body_bytes: raw.max_body.map(|s| s.0),
             early_data: raw.early_data,
+            streaming: raw.streaming,
         }
     }
 

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::text::{Address, Cidr, Name, Size, Timeout, UrlPath};
-use super::{FilterUse, timeout};
+use super::{FilterUse, OrOff, timeout};
 
 /// One address that clients connect to. HTTP/1.1 and HTTP/2 share it, in clear text and over TLS.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -222,7 +222,7 @@ pub struct ListenerLimits {
     pub request_body_idle_timeout: Timeout,
     /// Bytes a second that a client must send of its request body, on average and after `min_rate_grace`; 0 is no limit.
     /// Time that it earns by being faster is kept up to `request_body_idle_timeout`. Over HTTP/2 the stream is reset, and
-    /// once the response has begun, or on a connection that carries gRPC, bodies may take any time: it is a conversation.
+    /// once the response has begun, bodies may take any time: it is a conversation. So may those of `streaming` routes and pools.
     pub request_body_min_rate: Size,
     /// The longest time in which a client takes nothing of a response that waits for it. A backend that is silent does
     /// not count, nor do connections that were upgraded, such as WebSockets.
@@ -232,6 +232,9 @@ pub struct ListenerLimits {
     /// How long both rates are not looked at. A client that does nothing at all is cut after this, or after the idle
     /// timeout if that is shorter.
     pub min_rate_grace: Timeout,
+    /// Asks clients that have been silent for a while whether they are still there, so that one that vanished, such as the
+    /// other end of an idle WebSocket, is found; `off` does not ask.
+    pub tcp_keepalive: OrOff<TcpKeepalive>,
     /// Request line and header fields together, 1KiB to 1MiB; more is answered with 431. Over HTTP/2 without what HPACK saves.
     pub max_header_bytes: Size,
     /// Header fields of a request; more are answered with 431. Cookies that HTTP/2 sends one by one count as one.
@@ -263,6 +266,12 @@ pub struct ListenerLimits {
     /// Connections of one client address that have not brought a whole request head yet; 0 is no limit.
     #[schemars(range(max = 10_000_000))]
     pub max_unfinished_per_address: u32,
+    /// Bytes of responses that the clients of one address may keep waiting in memory; 0 is no limit. A response counts for
+    /// 128KiB while its client has taken nothing of it for two seconds. Beyond the limit the ones that wait for longest are
+    /// given up: their HTTP/2 streams or HTTP/1 connections are reset.
+    pub max_unread_per_address: Size,
+    /// The same of one HTTP/2 connection, 128KiB or more. An HTTP/1 connection has only one response.
+    pub max_unread_per_connection: Size,
     /// Networks that the limits per address don't hold for, as an address there stands for many clients: a balancer of
     /// layer 4 that sends no PROXY header, cluster nodes that translate addresses. The listener's `trusted` and the global
     /// `trusted_proxies` are always among them.
@@ -273,6 +282,30 @@ pub struct ListenerLimits {
     /// Streams open at once on one HTTP/2 connection.
     #[schemars(range(min = 1, max = 10_000))]
     pub max_concurrent_streams: u32,
+}
+
+/// TCP keepalive of clients' connections (RFC 9293, section 3.8.4). What is sent and not acknowledged for `idle` and
+/// `probes` times `interval` together ends a connection, too, also one that is closed already.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TcpKeepalive {
+    /// Silence before the first probe, in whole seconds, up to 9 h.
+    pub idle: Timeout,
+    /// Between two probes, in whole seconds, up to 9 h.
+    pub interval: Timeout,
+    /// Probes without an answer after which the connection ends.
+    #[schemars(range(min = 1, max = 100))]
+    pub probes: u32,
+}
+
+impl Default for TcpKeepalive {
+    fn default() -> Self {
+        Self {
+            idle: timeout(60_000),
+            interval: timeout(15_000),
+            probes: 4,
+        }
+    }
 }
 
 impl Default for ListenerLimits {
@@ -287,6 +320,7 @@ impl Default for ListenerLimits {
             response_idle_timeout: timeout(60_000),
             response_min_rate: Size(1024),
             min_rate_grace: timeout(10_000),
+            tcp_keepalive: OrOff::On(TcpKeepalive::default()),
             max_header_bytes: Size(32 * 1024),
             max_headers: 100,
             max_uri_bytes: Size(8 * 1024),
@@ -296,6 +330,8 @@ impl Default for ListenerLimits {
             max_connections_per_address: 2_048,
             max_new_per_address: 1_000,
             max_unfinished_per_address: 256,
+            max_unread_per_address: Size(64 * 1024 * 1024),
+            max_unread_per_connection: Size(8 * 1024 * 1024),
             shared_addresses: Vec::new(),
             max_requests_per_connection: 100_000,
             max_concurrent_streams: 100,

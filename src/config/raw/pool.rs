@@ -140,6 +140,11 @@ pub struct Upstream {
     pub max_streams: u32,
     /// The Host that backends see; default: the client's.
     pub host: Option<HeaderValue>,
+    /// Requests here may be streams, whose clients stay silent for as long as they like before they end them: gRPC calls with
+    /// client or bidirectional streaming, chunked uploads of live data. The listener's `request_body_idle_timeout` and
+    /// `request_body_min_rate` don't hold for them; `timeouts` still do, so set `first_byte` and `total` as long as a
+    /// client may wait. Without it, the body of an HTTP/2 request may still take any time once its response has begun.
+    pub streaming: bool,
 }
 
 impl Default for Upstream {
@@ -150,6 +155,7 @@ impl Default for Upstream {
             idle_timeout: timeout(30_000),
             max_streams: 100,
             host: None,
+            streaming: false,
         }
     }
 }

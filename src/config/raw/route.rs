@@ -57,6 +57,8 @@ pub struct Route {
     pub criticality: Criticality,
     /// Largest request body; more is answered with 413. Default: no limit, as bodies are streamed and never held.
     pub max_body: Option<Size>,
+    /// Replaces `upstream.streaming` of the pool for this route: whether requests may be streams, whose bodies take any time.
+    pub streaming: Option<bool>,
     /// Let GET, HEAD and OPTIONS requests without a body go to the backend before the TLS handshake is done, on listeners
     /// with `early_data`. Only where an attacker may repeat a request without harm: a page, not an account's balance.
     #[serde(default)]
