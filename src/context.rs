@@ -53,6 +53,12 @@ pub struct Context {
     pub body_seen: u64,
     /// The request body has come to its end.
     pub body_over: bool,
+    /// More of the body was read than is kept: it can't be sent again.
+    pub body_lost: bool,
+    /// Idle connections that were closed as this request took them.
+    pub stale: u8,
+    /// Bytes of the response's body that the session did not count.
+    pub sent: u64,
     pub first_byte: Option<Duration>,
     pub connect: Option<Duration>,
     /// How long it waited for a place in the pool's queue.
@@ -102,6 +108,9 @@ impl Default for Context {
             sent_early: false,
             body_seen: 0,
             body_over: false,
+            body_lost: false,
+            stale: 0,
+            sent: 0,
             first_byte: None,
             connect: None,
             queued: None,

@@ -21,6 +21,7 @@ mod floods;
 mod health;
 mod keys;
 mod listening;
+mod one_way;
 mod overload;
 mod patience;
 mod probes;

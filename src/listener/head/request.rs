@@ -1,7 +1,7 @@
 //! A head that was found clean, as the rest of Tidegate reads it: one map over the bytes that came.
 
 use bytes::{Bytes, BytesMut};
-use http::header::{HeaderName, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Uri, Version};
 use pingora_http::RequestHeader;
@@ -11,7 +11,8 @@ use super::{HeadFacts, Version as Served};
 /// Fields that are added on the way to a backend, for which there is room at once.
 const ADDED: usize = 8;
 
-/// The request of a whole head in origin form. One that this can't hold comes back, for Pingora to read.
+/// The request of a whole head, its target in origin form (RFC 9112 3.2.1): one in absolute form names the host besides. One
+/// that this can't hold comes back, for Pingora to read.
 pub fn request(head: BytesMut, facts: &HeadFacts) -> Result<RequestHeader, BytesMut> {
     let head = head.freeze();
     read(&head, facts).ok_or_else(|| BytesMut::from(head))
@@ -21,7 +22,7 @@ fn read(head: &Bytes, facts: &HeadFacts) -> Option<RequestHeader> {
     // An empty line may stand in front.
     let start = if head.starts_with(b"\r\n") { 2 } else { 0 };
     let end = start + memchr::memchr(b'\r', &head[start..])?;
-    let mut parts = request_line(head, start, end)?;
+    let (mut parts, authority) = request_line(head, start, end)?;
     parts.version = match facts.version {
         Served::Http10 => Version::HTTP_10,
         Served::Http11 => Version::HTTP_11,
@@ -38,22 +39,48 @@ fn read(head: &Bytes, facts: &HeadFacts) -> Option<RequestHeader> {
             .ok()?;
         line = end + 1;
     }
+    if let Some(authority) = authority
+        && !headers.contains_key(header::HOST)
+    {
+        headers.insert(header::HOST, authority);
+    }
     Some(RequestHeader::from(parts))
 }
 
-fn request_line(head: &Bytes, start: usize, end: usize) -> Option<Parts> {
+/// The request line, and the host that its target names.
+fn request_line(head: &Bytes, start: usize, end: usize) -> Option<(Parts, Option<HeaderValue>)> {
     let line = &head[start..end];
     let method = memchr::memchr(b' ', line)?;
     let version = memchr::memrchr(b' ', line)?;
     let target = start + method + 1..start + version;
-    // Absolute form, and the asterisk, have more to them.
-    if head.get(target.start) != Some(&b'/') {
-        return None;
-    }
     let mut parts = http::Request::new(()).into_parts().0;
     parts.method = Method::from_bytes(&line[..method]).ok()?;
     parts.uri = Uri::from_maybe_shared(head.slice(target)).ok()?;
-    Some(parts)
+    let authority = match parts.uri.authority() {
+        Some(authority) => {
+            let host = HeaderValue::from_str(authority.as_str()).ok()?;
+            // A user in front of the host is for Pingora to refuse.
+            Some(host)
+                .filter(|host| !host.as_bytes().contains(&b'@'))?
+                .into()
+        }
+        None => None,
+    };
+    if authority.is_some() {
+        let bare = !line[method + 1..version].contains(&b'?')
+            && line[method + 1..version].split(|b| *b == b'/').count() == 3;
+        parts.uri = origin_form(&parts, bare)?;
+    }
+    let path = parts.uri.path();
+    (path.starts_with('/') || path == "*").then_some((parts, authority))
+}
+
+/// `OPTIONS` for a host without a path, a bare one, asks for the server as a whole (RFC 9112 3.2.4).
+fn origin_form(parts: &Parts, bare: bool) -> Option<Uri> {
+    match parts.method == Method::OPTIONS && bare {
+        true => "*".parse().ok(),
+        false => parts.uri.path_and_query().cloned().map(Uri::from),
+    }
 }
 
 /// What stands between the colon and the end of the line, without the spaces around it.
@@ -107,12 +134,28 @@ mod tests {
     }
 
     #[test]
-    fn what_it_can_not_hold_comes_back_whole() {
-        for head in [
-            "GET http://x/ HTTP/1.1\r\nHost: x\r\n\r\n",
-            "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
-            "GET /<> HTTP/1.1\r\nHost: x\r\n\r\n",
+    fn targets_are_in_origin_form_and_an_absolute_one_names_the_host() {
+        for (line, target) in [
+            ("GET http://x/a?b HTTP/1.1\r\nHost: x", "/a?b"),
+            ("GET http://x HTTP/1.1\r\nHost: x", "/"),
+            ("GET http://x?b HTTP/1.1\r\nHost: x", "/?b"),
+            ("GET http://x/a HTTP/1.0", "/a"),
+            (
+                "POST https://x/a HTTP/1.1\r\nHost: x\r\nContent-Length: 0",
+                "/a",
+            ),
+            ("OPTIONS * HTTP/1.1\r\nHost: x", "*"),
+            ("OPTIONS http://x HTTP/1.1\r\nHost: x", "*"),
         ] {
+            let request = read(&format!("{line}\r\n\r\n")).unwrap();
+            assert_eq!(request.raw_path(), target.as_bytes(), "{line}");
+            assert_eq!(request.headers["host"], "x", "{line}");
+        }
+    }
+
+    #[test]
+    fn what_it_can_not_hold_comes_back_whole() {
+        for head in ["GET /<> HTTP/1.1\r\nHost: x\r\n\r\n"] {
             assert_eq!(read(head).unwrap_err(), head.as_bytes(), "{head}");
         }
     }
