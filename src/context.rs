@@ -60,6 +60,12 @@ pub struct Context {
     pub body_over: bool,
     /// The body may take any time: its route or pool is for streams.
     pub streaming: Option<Streaming>,
+    /// More of the body was read than is kept: it can't be sent again.
+    pub body_lost: bool,
+    /// Idle connections that were closed as this request took them.
+    pub stale: u8,
+    /// Bytes of the response's body that the session did not count.
+    pub sent: u64,
     pub first_byte: Option<Duration>,
     pub connect: Option<Duration>,
     /// How long it waited for a place in the pool's queue.
@@ -114,6 +120,9 @@ impl Default for Context {
             body_seen: 0,
             body_over: false,
             streaming: None,
+            body_lost: false,
+            stale: 0,
+            sent: 0,
             first_byte: None,
             connect: None,
             queued: None,

@@ -104,6 +104,11 @@ pub const fn by_filter(status: u16) -> Failure {
     failure(status, "", "filter")
 }
 
+/// The request's body breaks the rules of chunks.
+pub const fn bad_body(status: u16, reason: &'static str) -> Failure {
+    failure(status, "DPE", reason)
+}
+
 /// No backend can be picked.
 pub fn refused(refused: Refused) -> Failure {
     match refused {

@@ -65,6 +65,7 @@ impl Proxy {
         ctx: &mut Context,
     ) -> Result<()> {
         routing::name_host(session, request, ctx)?;
+        routing::to_origin_form(request);
         routing::rewrite(request, ctx)?;
         stickiness::strip(&mut request.headers, ctx);
         if let (Some(connection), Some(origin)) = (&ctx.connection, ctx.origin) {
@@ -171,11 +172,12 @@ impl ProxyHttp for Proxy {
         if routing::act(session, ctx).await? {
             return Ok(true);
         }
-        // What has no body goes the short way; the rest of the phases are the same.
-        match direct::suits(session, ctx) {
-            true => self.direct.run(self, session, ctx).await,
-            false => Ok(false),
+        // Whichever way it goes, the rest of the phases are the same.
+        if direct::suits(session, ctx) {
+            return self.direct.run(self, session, ctx).await;
         }
+        direct::forget_upgrade(session, ctx);
+        Ok(false)
     }
 
     async fn request_body_filter(
@@ -196,7 +198,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut Context,
     ) -> Result<Box<HttpPeer>> {
         let begun = attempt::begin(session, ctx).await?;
-        Ok(begun.peer(ctx.upgrade))
+        Ok(begun.peer())
     }
 
     async fn connected_to_upstream(
@@ -230,7 +232,9 @@ impl ProxyHttp for Proxy {
         ctx: &mut Context,
     ) -> Result<()> {
         framing::check_bytes(response)?;
-        self.response_head(session, response, ctx).await
+        self.response_head(session, response, ctx).await?;
+        hop_by_hop::strip_response(response);
+        Ok(())
     }
 
     fn upstream_response_trailer_filter(

@@ -6,7 +6,6 @@ mod exchange;
 mod idle;
 mod peer;
 mod stream;
-pub mod upgrade;
 
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
@@ -24,7 +23,7 @@ use pingora_core::upstreams::peer::{HttpPeer, PeerOptions};
 use pingora_core::utils::tls::CertKey;
 
 pub use connect::Connector;
-pub use exchange::Exchange;
+pub use exchange::{Exchange, Framing};
 pub use peer::Target;
 
 use crate::config::model::{Address, Timeouts, Upstream, UpstreamProtocol};

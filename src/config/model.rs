@@ -280,6 +280,7 @@ pub struct TimeoutOverrides {
     pub write: Option<Duration>,
     pub per_try: Option<Duration>,
     pub total: Option<Duration>,
+    pub tunnel_idle: Option<Duration>,
 }
 
 #[derive(Debug, Clone)]
@@ -368,6 +369,8 @@ pub struct Timeouts {
     pub per_try: Option<Duration>,
     /// The whole request. Upgraded connections and what comes after the response head are not cut by it.
     pub total: Duration,
+    /// Silence of both sides after a 101.
+    pub tunnel_idle: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -384,6 +387,8 @@ pub struct Retry {
     pub budget_min_per_second: u32,
     pub backoff_min: Duration,
     pub backoff_max: Duration,
+    /// Bytes of a request's body that are kept for further attempts.
+    pub buffer: usize,
 }
 
 #[derive(Debug, Clone)]

@@ -4,6 +4,7 @@
 //! connection, and the next request of a pipeline waits here until its turn. Over HTTP/2 it watches frames and
 //! holds the deadlines that h2 lacks. Small writes are gathered, so that a head and a short body leave together.
 
+mod body;
 mod http2;
 
 use std::io;

@@ -4,6 +4,7 @@
 
 mod response;
 mod session;
+mod upgrade;
 
 use std::io;
 use std::sync::{Arc, PoisonError};
@@ -21,9 +22,9 @@ use super::guard::Guard;
 use super::head::{self, Framing, HeadFacts, HeadLimits, HeadScanner, Progress, Refusal};
 use super::seats::Waits;
 use super::unread::{LAG, Rest, RestLook};
-use super::{deadline, http2, refuse};
+use super::{deadline, http2, linger, refuse};
 use crate::observe::metrics::{RejectReason, SlowPhase};
-use session::{Back, Session};
+use session::{Back, Facts, Session, Then};
 
 /// Most heads fit in one read of this size.
 const READ: usize = 4096;
@@ -122,26 +123,43 @@ where
         connection.cut();
         true
     });
-    match reused.await {
-        Some(reused) => reused.consume().0.into_any().downcast().ok(),
-        None => back.lock().unwrap_or_else(PoisonError::into_inner).take(),
+    if let Some(reused) = reused.await {
+        return reused.consume().0.into_any().downcast().ok();
+    }
+    let back = back.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let (guard, then) = back?;
+    match then {
+        Then::Next => Some(guard),
+        _ => Box::pin(settle(guard, then)).await,
     }
 }
 
-/// A session of ours where it can do what is asked for, else Pingora's.
+/// Comes to an end with a client that may still be sending; the guard comes back if another request may follow.
+async fn settle<S: IO>(mut guard: Box<Guard<S>>, then: Then) -> Option<Box<Guard<S>>> {
+    match then {
+        Then::Next => return Some(guard),
+        Then::Part => guard.part().await,
+        Then::PassOverBody if linger::pass_over_body(&mut guard).await => return Some(guard),
+        Then::PassOverBody | Then::Linger => linger::end(&mut guard).await,
+    }
+    None
+}
+
+/// A session of ours, but where the head is one that only Pingora's can hold.
 fn session_of<S: IO + 'static>(lent: Lent<S>, back: &Back<S>) -> ServerSession {
     let Lent { guard, head, facts } = lent;
-    let bodiless = matches!(facts.framing, Framing::None | Framing::Length(0));
-    if bodiless && !facts.upgrade {
-        match head::request(head, &facts) {
-            Ok(request) => {
-                let session = Session::new(guard, back.clone(), request, facts.keep_alive);
-                return ServerSession::new_custom(Box::new(session));
-            }
-            Err(head) => return pingora_session(guard, head),
+    match head::request(head, &facts) {
+        Ok(request) => {
+            let facts = Facts {
+                keeps: facts.keep_alive,
+                body: !matches!(facts.framing, Framing::None | Framing::Length(0)),
+                upgrade: facts.upgrade && upgrade::can_be_passed_on(&request, facts.framing),
+            };
+            let session = Session::new(guard, back.clone(), request, facts);
+            ServerSession::new_custom(Box::new(session))
         }
+        Err(head) => pingora_session(guard, head),
     }
-    pingora_session(guard, head)
 }
 
 fn pingora_session<S: IO + 'static>(guard: Box<Guard<S>>, head: BytesMut) -> ServerSession {

@@ -20,6 +20,7 @@ pub(crate) mod h2_streams;
 pub(crate) mod head;
 mod http1;
 mod http2;
+mod linger;
 mod listening;
 mod open;
 mod pace;

@@ -8,17 +8,16 @@ use pingora_core::protocols::IO;
 use pingora_core::protocols::http::ServerSession;
 use pingora_http::ResponseHeader;
 use pingora_timeout::timeout;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
 use super::connection::Connection;
 use super::guard::Guard;
 use super::head::Refusal;
 use super::listening::{HTTP2, RefusedRequest};
+use super::linger;
 
-/// How long to read on after the answer, so that the client sees it before a reset destroys it.
-const LINGER: Duration = Duration::from_secs(1);
-/// And how much.
-const LINGER_BYTES: u64 = 256 * 1024;
+/// How long the client may take to take the answer.
+const TAKEN: Duration = Duration::from_secs(1);
 
 /// Answers, says that the connection ends, and ends it.
 pub async fn answer<S: IO>(guard: &mut Guard<S>, refusal: Refusal) {
@@ -31,19 +30,13 @@ pub async fn answer<S: IO>(guard: &mut Guard<S>, refusal: Refusal) {
         reason_phrase(refusal.status()),
         body.len(),
     );
-    let _ = timeout(LINGER, async {
+    let sent = timeout(TAKEN, async {
         guard.write_all(response.as_bytes()).await?;
-        guard.shutdown().await?;
-        guard.begin_request(
-            Default::default(),
-            super::head::Framing::Length(LINGER_BYTES),
-            false,
-        );
-        let mut discarded = [0; 1024];
-        while guard.read(&mut discarded).await? > 0 {}
-        Ok::<(), std::io::Error>(())
-    })
-    .await;
+        guard.flush().await
+    });
+    if matches!(sent.await, Ok(Ok(()))) {
+        linger::end(guard).await;
+    }
 }
 
 /// Answers one stream of an HTTP/2 connection, which goes on.
@@ -56,7 +49,7 @@ pub async fn answer_stream(connection: &Connection, mut session: ServerSession, 
     connection
         .listener
         .refuse_request(connection, refusal, &refused);
-    let answered = timeout(LINGER, async {
+    let answered = timeout(TAKEN, async {
         let body = body(refusal);
         let mut head = ResponseHeader::build(refusal.status(), Some(3))?;
         head.insert_header(CONTENT_TYPE, "text/plain")?;

@@ -52,6 +52,7 @@ pub async fn failure(session: &mut Session, ctx: &mut Context, failure: Failure)
 /// begun gets no second one.
 pub async fn of_error(session: &mut Session, ctx: &mut Context, failure: Failure) -> FailToProxy {
     let status = failure.status;
+    let mut told = false;
     if status != 499 && session.response_written().is_none() {
         close(session, ctx);
         // What a filter has answered has been up the chain.
@@ -59,13 +60,15 @@ pub async fn of_error(session: &mut Session, ctx: &mut Context, failure: Failure
             Some(response) => response,
             None => filters::reply(ctx, response_to(failure)).await,
         };
-        if let Err(error) = whole(session, ctx, response).await {
-            log::debug!("the client can't be told of {}: {error}", failure.reason);
+        match whole(session, ctx, response).await {
+            Ok(_) => told = true,
+            Err(error) => log::debug!("the client can't be told of {}: {error}", failure.reason),
         }
     }
     FailToProxy {
         error_code: status,
-        can_reuse_downstream: false,
+        // It ends all the same; our own session sees to it that the client can read the response before it does.
+        can_reuse_downstream: told && session.as_ref().is_custom(),
     }
 }
 

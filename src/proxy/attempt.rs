@@ -17,15 +17,17 @@ use super::stickiness::{self, Missing};
 use crate::background::probe::DRAIN_HEADER;
 use crate::config::model::Timeouts;
 use crate::context::{Attempt, Context, Ended};
-use crate::listener::{Connection, deadline};
+use crate::listener::{Connection, Refusal, deadline};
 use crate::observe::metrics::{DenyReason, RetryReason, ShedReason, SlowPhase};
 use crate::outcome::{self, Failure, Outcome};
 use crate::pool::{self, Pick, Picked, Refused, backoff};
 use crate::snapshot::PoolHandle;
-use crate::upstream::{self, Limits, Target};
+use crate::upstream::{Limits, Target};
 
 /// A reused connection that breaks later than this after it was taken was not stale: its backend broke it.
 const STALE: Duration = Duration::from_millis(100);
+/// So many such connections one request may meet on Pingora's way, which takes another idle one each time.
+const MOST_STALE: u8 = 3;
 
 /// Tells the backend (and a Tidegate behind this one) that this is a retry.
 const RETRY_HEADER: &str = "x-retry-attempt";
@@ -40,12 +42,9 @@ pub struct Begun {
 
 impl Begun {
     /// A peer of its own, for Pingora's proxy.
-    pub fn peer(&self, upgrade: bool) -> Box<HttpPeer> {
+    pub fn peer(&self) -> Box<HttpPeer> {
         let mut peer = Box::new(self.target.peer().clone());
         self.limits.set(&mut peer);
-        if upgrade {
-            upstream::upgrade::prepare(&mut peer);
-        }
         peer
     }
 }
@@ -171,6 +170,14 @@ fn timeouts(pool: &PoolHandle, ctx: &Context) -> Timeouts {
         timeouts.total = own.total.unwrap_or(timeouts.total);
     }
     timeouts
+}
+
+/// How long a connection that speaks another protocol may be silent on both sides.
+pub fn tunnel_idle_timeout(ctx: &Context) -> Duration {
+    let pool = ctx.pool.as_ref();
+    let own = ctx.route.as_ref().and_then(|r| r.timeouts.tunnel_idle);
+    own.or_else(|| pool.map(|pool| pool.config.timeouts.tunnel_idle))
+        .unwrap_or_default()
 }
 
 /// A refused connection costs nobody anything: the next backend is tried at once.
@@ -357,6 +364,13 @@ pub fn failed(
     error.retry.decide_reuse(reused);
     let stale = reused && error.retry() && is_quick(ctx);
     let answered = ctx.attempt.as_ref().is_some_and(|a| a.answered);
+    if stale && !of_client && !answered && ctx.stale < MOST_STALE && is_repeatable(session, ctx) {
+        // Nobody's fault, and so no retry: it goes out again at once.
+        ctx.stale += 1;
+        ctx.attempt = None;
+        error.set_retry(true);
+        return error;
+    }
     let again = !of_client
         && !local
         && !answered
@@ -401,11 +415,20 @@ fn client_stalled(ctx: &Context, error: &Error, cut: bool) -> bool {
 
 /// Why the request has no response of a backend, or no whole one.
 pub fn why_ended(error: &Error, connection: Option<&Connection>) -> Failure {
+    if let Some(refusal) = refusal(error) {
+        return outcome::bad_body(refusal.status(), refusal.reason());
+    }
     match connection.and_then(Connection::ended_slow) {
         Some(SlowPhase::Body) => outcome::BODY_SLOW,
         Some(_) => outcome::RESPONSE_SLOW,
         None => outcome::of_slow_stream(error).unwrap_or_else(|| outcome::of_request(error)),
     }
+}
+
+/// What is wrong with the chunks of a request's body.
+fn refusal(error: &Error) -> Option<Refusal> {
+    let cause = error.root_cause().downcast_ref::<std::io::Error>()?;
+    cause.get_ref()?.downcast_ref().copied()
 }
 
 fn reason(outcome: Outcome) -> RetryReason {
@@ -433,14 +456,17 @@ fn may_try_another(ctx: &mut Context, pool: &PoolHandle, outcome: Outcome) -> bo
 
 /// Something was sent: only what may be done twice, and only while the body can be sent again.
 fn may_retry(session: &Session, ctx: &mut Context, pool: &PoolHandle) -> bool {
+    is_repeatable(session, ctx) && ctx.ended.len() < attempts(ctx, pool) && take_permit(ctx, pool)
+}
+
+fn is_repeatable(session: &Session, ctx: &Context) -> bool {
     let request = session.req_header();
-    let repeatable = request.method.is_idempotent()
+    request.method.is_idempotent()
         // What a proxy in front retries already is not multiplied here.
         && !request.headers.contains_key(RETRY_HEADER)
         && !session.as_ref().retry_buffer_truncated()
+        && !ctx.body_lost
         && session.response_written().is_none()
-        && !ctx.upgrade;
-    repeatable && ctx.ended.len() < attempts(ctx, pool) && take_permit(ctx, pool)
 }
 
 fn attempts(ctx: &Context, pool: &PoolHandle) -> usize {

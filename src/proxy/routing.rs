@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
@@ -274,6 +274,14 @@ pub fn name_host(session: &Session, request: &mut Parts, ctx: &Context) -> Resul
         .map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "the authority is no host"))?;
     request.headers.insert(header::HOST, host);
     Ok(())
+}
+
+/// A target in absolute form is meant for proxies: an origin is asked in its own (RFC 9112 3.2.1). HTTP/2 has no other.
+pub fn to_origin_form(request: &mut Parts) {
+    let absolute = request.uri.scheme().is_some() && request.version <= http::Version::HTTP_11;
+    if absolute && let Some(target) = request.uri.path_and_query() {
+        request.uri = Uri::from(target.clone());
+    }
 }
 
 /// Path and headers as the route wants them for the backend.

@@ -25,6 +25,7 @@ mod hops;
 mod keys;
 mod listening;
 mod origin;
+mod one_way;
 mod overload;
 mod paths;
 mod patience;

@@ -129,6 +129,7 @@ impl Checker<'_> {
             write: raw.write.0,
             per_try: raw.per_try.as_ref().map(|t| t.0),
             total: raw.total.0,
+            tunnel_idle: raw.tunnel_idle_timeout.0,
         };
         if let Some(per_try) = timeouts.per_try {
             self.at_most(("per_try", per_try), ("total", timeouts.total), path);
@@ -180,6 +181,7 @@ impl Checker<'_> {
             budget_min_per_second: raw.budget_min_per_second,
             backoff_min: min,
             backoff_max: max,
+            buffer: usize::try_from(raw.buffer.0).unwrap_or(usize::MAX),
         }
     }
 

@@ -359,6 +359,7 @@ impl Checker<'_> {
             write: of(&raw.write),
             per_try: of(&raw.per_try),
             total: of(&raw.total),
+            tunnel_idle: of(&raw.tunnel_idle_timeout),
         };
         if let (Some(per_try), Some(total)) = (timeouts.per_try, timeouts.total) {
             self.at_most(("per_try", per_try), ("total", total), path);

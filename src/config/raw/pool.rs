@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::text::{BackendAddress, Duration, HeaderValue, Host, Label, StatusRange, Timeout};
+use super::text::{BackendAddress, Duration, HeaderValue, Host, Label, Size, StatusRange, Timeout};
 use super::{
     Factor, HashKey, HealthCheck, OrOff, OutlierDetection, Percent, Sticky, seconds, timeout,
 };
@@ -212,6 +212,9 @@ pub struct Timeouts {
     /// All attempts together, up to the response's head: then 504 (an HTTP/2 stream whose backend sends its head too slowly
     /// is reset). What comes after the head and upgraded connections are not cut by it.
     pub total: Timeout,
+    /// Longest silence of both sides after a 101, when the connection speaks another protocol, such as WebSocket. The other
+    /// timeouts hold until then and not after.
+    pub tunnel_idle_timeout: Timeout,
 }
 
 impl Default for Timeouts {
@@ -223,6 +226,7 @@ impl Default for Timeouts {
             write: timeout(30_000),
             per_try: None,
             total: timeout(60_000),
+            tunnel_idle_timeout: timeout(3_600_000),
         }
     }
 }
@@ -250,6 +254,8 @@ pub struct Retry {
     pub backoff_min: Duration,
     /// Longest pause.
     pub backoff_max: Duration,
+    /// How much of a request's body is kept for further attempts, in memory. A request that has sent more is not tried again.
+    pub buffer: Size,
 }
 
 impl Default for Retry {
@@ -266,6 +272,7 @@ impl Default for Retry {
             budget_min_per_second: 10,
             backoff_min: Duration(std::time::Duration::from_millis(25)),
             backoff_max: Duration(std::time::Duration::from_millis(250)),
+            buffer: Size(64 * 1024),
         }
     }
 }

@@ -307,6 +307,8 @@ pub struct TimeoutOverrides {
     pub per_try: Option<Timeout>,
     /// All attempts together, up to the response's head.
     pub total: Option<Timeout>,
+    /// Silence of both sides after a 101.
+    pub tunnel_idle_timeout: Option<Timeout>,
 }
 
 /// What a route changes of its pool's `retry`.
