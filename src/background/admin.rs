@@ -6,7 +6,7 @@ mod access;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use access::Asked;
+use access::{Asked, Forbidden};
 use async_trait::async_trait;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use pingora_core::apps::http_app::ServeHttp;
@@ -52,10 +52,11 @@ impl Admin {
     }
 
     fn answer(&self, request: &RequestHeader) -> Response<Vec<u8>> {
-        if let Err(response) = self.admit(request) {
-            return response;
-        }
         let (method, path) = (&request.method, request.uri.path());
+        if let Err(why) = self.admit(request) {
+            log::warn!("admin: {method} {path}: {why}");
+            return text(StatusCode::FORBIDDEN, &format!("{why}\n"));
+        }
         let reads = [Method::GET, Method::HEAD].contains(method);
         match path {
             _ if Switch::named(path).is_some() && *method != Method::POST => only("POST"),
@@ -73,7 +74,7 @@ impl Admin {
     }
 
     /// Refuses what a web page has sent, or may have.
-    fn admit(&self, request: &RequestHeader) -> Result<(), Response<Vec<u8>>> {
+    fn admit(&self, request: &RequestHeader) -> Result<(), Forbidden> {
         let snapshot = self.instance.snapshot.load();
         let connection = Connection::current();
         let asked = Asked {
@@ -83,10 +84,7 @@ impl Admin {
             unix: connection.is_some_and(|c| matches!(c.config.address, Address::Unix(_))),
             hosts: &snapshot.config.admin_hosts,
         };
-        asked.check().map_err(|why| {
-            log::warn!("admin: {} {}: {why}", request.method, request.uri.path());
-            text(StatusCode::FORBIDDEN, &format!("{why}\n"))
-        })
+        asked.check()
     }
 
     /// `POST /pools/POOL/backends/ID/drain` and `/undrain`. What is drained so stays it until undrained or restarted.
