@@ -105,8 +105,7 @@ fn count(ctx: &Context, session: &Session, ended: &Ended) {
 
 fn write(session: &Session, ctx: &Context, ended: &Ended, out: &mut Vec<u8>) {
     let request = ctx.asked.as_deref().unwrap_or(session.req_header());
-    let raw = request.raw_path();
-    let mut target = raw.splitn(2, |b| *b == b'?');
+    let (path, query) = path_and_query(request.raw_path());
     let headers = &request.headers;
     let bytes = |name: header::HeaderName| headers.get(name).map_or(&b""[..], |v| v.as_bytes());
     let trace = headers.get("traceparent").map(|t| t.as_bytes());
@@ -116,14 +115,6 @@ fn write(session: &Session, ctx: &Context, ended: &Ended, out: &mut Vec<u8>) {
     let attempts: SmallVec<[access_log::Attempt; 2]> = ctx.ended.iter().map(attempt).collect();
     let notes = notes(ctx);
     let reason = ctx.exchange.as_ref().and_then(|e| e.reason());
-    let path = target.next().unwrap_or_default();
-    let query = access_log::blot(target.next().unwrap_or_default(), secrets(ctx));
-    // A link may lead here from a page of another route.
-    let anywhere = ctx
-        .snapshot
-        .as_ref()
-        .map_or(&[][..], |s| &s.secret_query_names);
-    let referer = access_log::blot_url(bytes(header::REFERER), anywhere);
     AccessRecord {
         unix_ms: milliseconds(ctx.started_at),
         request_id: ctx.request_id.as_bytes(),
@@ -148,7 +139,7 @@ fn write(session: &Session, ctx: &Context, ended: &Ended, out: &mut Vec<u8>) {
         scheme: connection.map_or("", |c| c.scheme()),
         host: host(request),
         path,
-        query: &query,
+        query: &access_log::blot(query, secrets(ctx)),
         status: ended.status,
         bytes_in: ended.bytes_in,
         bytes_out: ended.bytes_out,
@@ -165,7 +156,7 @@ fn write(session: &Session, ctx: &Context, ended: &Ended, out: &mut Vec<u8>) {
         flags: &ended.flags,
         reason: reason.unwrap_or(ended.reason),
         user_agent: bytes(header::USER_AGENT),
-        referer: &referer,
+        referer: &access_log::blot_url(bytes(header::REFERER), secrets_anywhere(ctx)),
         attributes: &notes,
         ..AccessRecord::default()
     }
@@ -174,11 +165,22 @@ fn write(session: &Session, ctx: &Context, ended: &Ended, out: &mut Vec<u8>) {
 
 /// Query parameters that are not for the log: those of the request's route, of all routes where it came to none.
 fn secrets(ctx: &Context) -> &[Box<str>] {
-    match (&ctx.route, &ctx.snapshot) {
-        (Some(route), _) => route.chain.secret_query_names(),
-        (None, Some(snapshot)) => &snapshot.secret_query_names,
-        (None, None) => &[],
+    match &ctx.route {
+        Some(route) => route.chain.secret_query_names(),
+        None => secrets_anywhere(ctx),
     }
+}
+
+/// Those of all routes: a link may lead here from a page of another one.
+fn secrets_anywhere(ctx: &Context) -> &[Box<str>] {
+    let snapshot = ctx.snapshot.as_ref();
+    snapshot.map_or(&[], |snapshot| &snapshot.secret_query_names)
+}
+
+fn path_and_query(target: &[u8]) -> (&[u8], &[u8]) {
+    let mut parts = target.splitn(2, |byte| *byte == b'?');
+    let path = parts.next().unwrap_or_default();
+    (path, parts.next().unwrap_or_default())
 }
 
 /// As the client named it.

@@ -31,6 +31,7 @@ impl Files {
             idle_timeout: Duration::from_secs(60),
             max_streams: 100,
             host: None,
+            streaming: false,
         });
         let address = Address::Tcp("127.0.0.1:1".parse().unwrap());
         let peer = connect.unwrap().peer(&address).unwrap();
