@@ -84,9 +84,9 @@ fn place(normal: &str) -> &'static str {
 }
 
 /// No server finds another place in what is forwarded than the one whose rules were applied.
-fn held(forwarded: &str, place_: &str) {
+fn held(forwarded: &str, matched: &str) {
     for read in readings(forwarded) {
-        assert_eq!(place(&read), place_, "{read} of {forwarded}");
+        assert_eq!(place(&read), matched, "{read} of {forwarded}");
     }
 }
 
@@ -141,10 +141,10 @@ fn shortened(bytes: &[u8]) -> Vec<u8> {
     let mut rest = bytes;
     while let Some(&first) = rest.first() {
         let taken = match rest {
-            [0xC0..=0xC1, b @ 0x80..=0xBF, ..] => Some(((first & 1) << 6 | (b & 0x3F), 2)),
-            [0xE0, a @ 0x80..=0x81, b @ 0x80..=0xBF, ..] => Some(((a & 1) << 6 | (b & 0x3F), 3)),
+            [0xC0..=0xC1, b @ 0x80..=0xBF, ..] => Some((((first & 1) << 6) | (b & 0x3F), 2)),
+            [0xE0, a @ 0x80..=0x81, b @ 0x80..=0xBF, ..] => Some((((a & 1) << 6) | (b & 0x3F), 3)),
             [0xF0, 0x80, a @ 0x80..=0x81, b @ 0x80..=0xBF, ..] => {
-                Some(((a & 1) << 6 | (b & 0x3F), 4))
+                Some((((a & 1) << 6) | (b & 0x3F), 4))
             }
             _ => None,
         };

@@ -1,14 +1,13 @@
 //! Paths that can be spelled in many ways: whatever the spelling, what a route protects is protected, and every part of
 //! Tidegate and the backend see the same path.
 
+mod origins;
+
 use std::net::SocketAddr;
-use std::process::Stdio;
 
 use http::Method;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, Command};
 
-use crate::backend::{Raw, read_head};
+use self::origins::{flask, is_admin, lenient, readings};
 use crate::client::{self, Http2, get, raw, request};
 use crate::harness::{Tidegate, run, write};
 use crate::strict::Strict;
@@ -33,200 +32,8 @@ pools: {{ web: {{ slow_start: 0s, backends: ["{backend}"] }} }}
     )
 }
 
-/// Spellings that some server takes for `/admin` or a place below it.
-const SPELLINGS: &[&str] = &[
-    "/admin",
-    "/admin/",
-    "/admin/x",
-    "/admin//",
-    "/admin//x",
-    "//admin",
-    "///admin",
-    "//admin//x",
-    "/./admin",
-    "/admin/.",
-    "/admin/./x",
-    "/.//admin",
-    "/x/../admin",
-    "/x/y/../../admin",
-    "/x/./../admin",
-    "/admin/../admin",
-    "/admin/x/..",
-    "/%61dmin",
-    "/%61%64%6d%69%6e",
-    "/%61%64%6D%69%6E/x",
-    "/admi%6e/x",
-    "/%2e/admin",
-    "/x/%2e%2e/admin",
-    "/x/.%2e/admin",
-    "/x/%2E./admin",
-    "/%2e%2e/admin",
-    "/.%2e/admin",
-    "/../admin",
-    "/admin%2fx",
-    "/admin%2Fx",
-    "/%2fadmin",
-    "/%2Fadmin/x",
-    "/x/..%2fadmin",
-    "/x%2f..%2fadmin",
-    "/x/%2e%2e%2fadmin",
-    "/admin\\x",
-    "\\admin",
-    "/\\admin",
-    "/x\\..\\admin",
-    "/x/..\\admin",
-    "/admin%5cx",
-    "/%5Cadmin",
-    "/x/..%5cadmin",
-    "/x%5c..%5cadmin",
-    "/admin;",
-    "/admin;x",
-    "/admin;x=1",
-    "/admin;x=1/y",
-    "/admin;x=1;y=2/z",
-    "/;/admin",
-    "/.;/admin",
-    "/..;/admin",
-    "/x/..;/admin",
-    "/x/..;a=b/admin",
-    "/admin/..;/admin",
-    "/x/;/../admin",
-    "/admin%3bx",
-    "/admin%3Bx=1/y",
-    "/.%3b/admin",
-    "/x/..%3b/admin",
-    "/admin%252fx",
-    "/admin%252Fx",
-    "/%252fadmin",
-    "/admin%255cx",
-    "/admin%253bx",
-    "/x/%252e%252e/admin",
-    "/x/.%252e/admin",
-    "/x%252f..%252fadmin",
-    "/%2561dmin",
-    "/%25%36%31dmin",
-    "/%252561dmin",
-    "/%25252fadmin",
-    "/x/%25252e%25252e/admin",
-    "/x%25%32%66..%25%32%66admin",
-    "/x%c0%af..%c0%afadmin",
-    "/admin%c0%afx",
-    "/%c0%afadmin",
-    "/x/%c0%ae%c0%ae/admin",
-    "/x/%e0%80%ae%e0%80%ae/admin",
-    "/admin%e0%80%afx",
-    "/admin%f0%80%80%afx",
-    "/x/%c0%2e%c0%2e/admin",
-    "/admin%c1%9cx",
-    "/x//../admin",
-    "/x/..//admin",
-    "//x/../admin",
-    "/x/.//../admin",
-    "/admin/open/../x",
-    "/admin//open/../x",
-    "/admin/open%2f..%2fx",
-    "/admin/open/..;/x",
-    "/admin/open/%2e%2e/x",
-    "/admin/open\\..\\x",
-    "/admin/open/%252e%252e/x",
-    "/admin/open/..%5cx",
-    "/x/../admin/open/../x",
-    "/admin?x=/../y",
-    "/admin/?;",
-    "//admin?%2f",
-    "/%61dmin?a=b",
-];
-
-/// The path as servers of many kinds would read it, one for each kind.
-fn readings(target: &str) -> Vec<String> {
-    let path = target.split('?').next().unwrap_or_default();
-    let mut all = Vec::new();
-    for decoded in 0..4 {
-        for (overlong, backslash, parameters) in
-            [0, 1, 2, 3, 4, 5, 6, 7].map(|n| (n & 1 > 0, n & 2 > 0, n & 4 > 0))
-        {
-            let mut text = path.to_owned();
-            for _ in 0..decoded {
-                text = decode(&text, overlong);
-            }
-            if backslash {
-                text = text.replace('\\', "/");
-            }
-            let mut segments = Vec::new();
-            for segment in text.split('/') {
-                let segment = match parameters {
-                    true => segment.split(';').next().unwrap_or_default(),
-                    false => segment,
-                };
-                match segment {
-                    "" | "." => {}
-                    ".." => drop(segments.pop()),
-                    other => segments.push(other),
-                }
-            }
-            all.push(format!("/{}", segments.join("/")));
-        }
-    }
-    all
-}
-
-fn decode(text: &str, overlong: bool) -> String {
-    let mut text = text.to_owned();
-    if overlong {
-        for (long, short) in [
-            ("%c0%af", "/"),
-            ("%c0%ae", "."),
-            ("%c0%2e", "."),
-            ("%c1%9c", "\\"),
-            ("%e0%80%af", "/"),
-            ("%e0%80%ae", "."),
-            ("%f0%80%80%af", "/"),
-        ] {
-            text = text.replace(long, short);
-        }
-    }
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let digits = after
-            .get(..2)
-            .filter(|d| *first == b'%' && d.iter().all(u8::is_ascii_hexdigit));
-        match digits.and_then(|d| std::str::from_utf8(d).ok()) {
-            Some(digits) => {
-                bytes.push(u8::from_str_radix(digits, 16).unwrap());
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn is_admin(path: &str) -> bool {
-    let protected = |place: &str| path == place || path.starts_with(&format!("{place}/"));
-    protected("/admin") && !protected("/admin/open")
-}
-
-/// A backend that serves `admin` to whatever any server would take for a path of `/admin`, and `other` to the rest.
-async fn lenient_origin() -> Raw {
-    Raw::start(|mut stream, seen, index| async move {
-        read_head(&mut stream, &seen, index).await;
-        let head = String::from_utf8_lossy(&seen.lock().unwrap()[index].clone()).into_owned();
-        let target = head.split(' ').nth(1).unwrap_or_default();
-        let body = match readings(target).iter().any(|read| is_admin(read)) {
-            true => "admin",
-            false => "other",
-        };
-        let answer =
-            format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\n{body}");
-        let _ = stream.write_all(answer.as_bytes()).await;
-        let _ = stream.shutdown().await;
-    })
-    .await
-}
+/// Spellings that some server takes for `/admin` or a place below it, one a line.
+const SPELLINGS: &str = include_str!("paths/spellings.txt");
 
 /// The answers to one target over every way that leads in, each with what it came by.
 async fn every_way(tidegate: &Tidegate, http2: &Http2, target: &str) -> Vec<(String, String)> {
@@ -273,12 +80,12 @@ async fn every_way(tidegate: &Tidegate, http2: &Http2, target: &str) -> Vec<(Str
 
 #[tokio::test]
 async fn no_spelling_leads_past_the_filters_of_a_path() {
-    assert!(SPELLINGS.len() >= 60);
-    let origin = lenient_origin().await;
+    assert!(SPELLINGS.lines().count() >= 60);
+    let origin = lenient().await;
     for listener in ["", ", paths: strict", ", paths: normalize"] {
         let tidegate = Tidegate::start(&protected(origin.address, listener)).await;
         let http2 = Http2::connect(tidegate.address("public")).await;
-        for target in SPELLINGS {
+        for target in SPELLINGS.lines() {
             assert!(
                 readings(target).iter().any(|read| is_admin(read)),
                 "{target} is harmless"
@@ -312,31 +119,6 @@ async fn no_spelling_leads_past_the_filters_of_a_path() {
     }
 }
 
-/// A Flask application with a page at `/admin` and one for everything else; `None` where there is no Flask.
-async fn flask() -> Option<(Child, SocketAddr)> {
-    const APPLICATION: &str = r#"
-from flask import Flask
-from werkzeug.serving import make_server
-app = Flask("paths")
-@app.route("/admin", methods=["GET", "POST"], defaults={"rest": ""})
-@app.route("/admin/<path:rest>", methods=["GET", "POST"])
-def admin(rest): return "admin"
-@app.route("/", methods=["GET", "POST"], defaults={"rest": ""})
-@app.route("/<path:rest>", methods=["GET", "POST"])
-def other(rest): return "other"
-server = make_server("127.0.0.1", 0, app, threaded=True)
-print(server.server_port, flush=True)
-server.serve_forever()
-"#;
-    let mut command = Command::new("python3");
-    command.args(["-c", APPLICATION]).kill_on_drop(true);
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-    let mut child = child.ok()?;
-    let mut lines = BufReader::new(child.stdout.take()?).lines();
-    let port = lines.next_line().await.ok()??.parse().ok()?;
-    Some((child, SocketAddr::from(([127, 0, 0, 1], port))))
-}
-
 #[tokio::test]
 async fn no_spelling_leads_past_them_to_flask() {
     let Some((_process, address)) = flask().await else {
@@ -351,7 +133,7 @@ async fn no_spelling_leads_past_them_to_flask() {
     for listener in ["", ", paths: normalize"] {
         let tidegate = Tidegate::start(&protected(address, listener)).await;
         let http2 = Http2::connect(tidegate.address("public")).await;
-        for target in SPELLINGS {
+        for target in SPELLINGS.lines() {
             for (line, answer) in every_way(&tidegate, &http2, target).await {
                 assert!(!answer.ends_with("admin"), "{listener} {line}: {answer}");
             }

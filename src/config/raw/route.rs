@@ -74,7 +74,7 @@ pub struct Match {
     pub listener: Option<OneOrMany<String>>,
     /// The host, without port: a name, or `*.example.com` for one label or more in front.
     pub host: Option<HostPattern>,
-    /// Exactly this path.
+    /// Exactly this path, and no other: many servers give the same answer for `/admin/`, so protect with `path_prefix`.
     pub path: Option<UrlPath>,
     /// Whole segments: `/api` is `/api` and `/api/x`, not `/apix`.
     pub path_prefix: Option<UrlPath>,
