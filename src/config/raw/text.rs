@@ -100,6 +100,7 @@ words! {
     /// `stdout`, `off`, or a file's path.
     AccessLog(model::AccessLog) "access-log" "string" "\"stdout\", \"off\" or a file's path", access_log, show_access_log;
     /// A pseudonym for `Via` (RFC 9110, section 7.6.3), or `off`.
+    #[derive(Default)]
     Via(Option<String>) "pseudonym" "string" "a name such as \"edge-1\", or \"off\"", via,
         |name| name.clone().unwrap_or_else(|| "off".into());
     /// Names of listeners and pools: metric labels and parts of URLs.
@@ -302,12 +303,6 @@ fn via(text: &str) -> Result<Option<String>, String> {
             "is no pseudonym; write 1 to 64 letters, digits, \"-\", \"_\" or \".\", or \"off\""
                 .into(),
         ),
-    }
-}
-
-impl Default for Via {
-    fn default() -> Self {
-        Self(None)
     }
 }
 
