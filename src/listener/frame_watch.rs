@@ -284,8 +284,9 @@ impl FrameWatch {
         }
     }
 
+    /// The next look is at `at`, or sooner if it was to be.
     fn arm_look(&mut self, at: Instant) {
-        if !self.look_armed {
+        if !self.look_armed || self.look.deadline().into_std() > at {
             self.look.as_mut().reset(at.into());
             self.look_armed = true;
         }
