@@ -41,7 +41,9 @@ async fn the_total_time_is_a_real_504_even_for_a_head_that_dribbles() {
         (&"UT".into(), &"total_timeout".into())
     );
     let mut h2 = Http2::connect(tidegate.address("public")).await;
-    assert!(h2.send(request(Method::GET, "/h2")).await.is_err());
+    // A reset if the stream's own deadline was first.
+    let ended = h2.send(request(Method::GET, "/h2")).await;
+    assert!(ended.is_err() || ended.is_ok_and(|reply| reply.status == 504));
     eventually("nothing in flight", || async {
         tidegate.backend("web", &backend.address.to_string()).await["in_flight"] == 0
     })
