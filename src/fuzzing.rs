@@ -1,10 +1,14 @@
 //! What the fuzz targets call, and the replay of their corpora: each function gives the bytes to one parser of
 //! untrusted input, in one piece and byte by byte, and fails when the two differ or a promise is broken.
 
+mod response;
+mod session_cookie;
 mod sticky;
 
 use std::time::Instant;
 
+pub use self::response::response_head;
+pub use self::session_cookie::session_cookie;
 pub use self::sticky::sticky;
 
 use crate::config::model::ListenerLimits;

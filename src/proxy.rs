@@ -6,7 +6,7 @@ mod direct;
 mod early_data;
 mod filters;
 mod finish;
-mod framing;
+pub(crate) mod framing;
 mod hop_by_hop;
 mod refused;
 mod routing;

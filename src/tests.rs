@@ -92,7 +92,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("doctor", &["config", "kernel", "listener"]),
     ("demo_backends", &[]),
     ("healthcheck", &[]),
-    ("fuzzing", &["config", "listener", "route", "sticky"]),
+    (
+        "fuzzing",
+        &["config", "listener", "proxy", "route", "sticky", "upstream"],
+    ),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

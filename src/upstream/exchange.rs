@@ -3,8 +3,8 @@
 //! A strict reading like that of requests, and nothing kept that the next reader does not need: header names in one map,
 //! values as slices of what was read.
 
-mod body;
-mod head;
+pub(crate) mod body;
+pub(crate) mod head;
 
 use std::io;
 
