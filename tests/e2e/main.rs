@@ -25,6 +25,7 @@ mod overload;
 mod patience;
 mod probes;
 mod proxying;
+mod real_clients;
 mod reload;
 mod resilience;
 mod routing;
