@@ -22,6 +22,9 @@ mod source;
 mod tests;
 mod token;
 
+#[doc(hidden)]
+pub mod promises;
+
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -4,6 +4,8 @@
 mod cookies;
 mod forwarded;
 mod rewrite;
+mod response;
+mod session_cookie;
 mod sticky;
 
 use std::time::Instant;
@@ -11,6 +13,8 @@ use std::time::Instant;
 pub use self::cookies::cookies;
 pub use self::forwarded::forwarded;
 pub use self::rewrite::rewrite;
+pub use self::response::response_head;
+pub use self::session_cookie::session_cookie;
 pub use self::sticky::sticky;
 
 use crate::config::model::ListenerLimits;

@@ -9,7 +9,7 @@ mod evidence;
 mod filters;
 mod final_recipient;
 mod finish;
-mod framing;
+pub(crate) mod framing;
 mod grpc;
 mod hop_by_hop;
 mod hops;

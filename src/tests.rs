@@ -94,7 +94,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("healthcheck", &[]),
     (
         "fuzzing",
-        &["config", "forwarded", "listener", "route", "sticky"],
+        &["config", "forwarded", "listener", "proxy", "route", "sticky", "upstream"],
     ),
 ];
 

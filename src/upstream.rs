@@ -2,7 +2,7 @@
 //! request is made when the snapshot is built.
 
 mod connect;
-mod exchange;
+pub(crate) mod exchange;
 mod idle;
 mod peer;
 mod stream;

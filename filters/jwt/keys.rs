@@ -149,7 +149,11 @@ fn algorithms_of(jwk: &Jwk, key: &DecodingKey) -> Option<&'static [Algorithm]> {
             _ => None,
         },
         AlgorithmParameters::OctetKeyPair(okp) => match okp.curve {
-            EllipticCurve::Ed25519 => Some(&[Algorithm::EdDSA]),
+            // Anything but 32 bytes (RFC 8032 section 5.1.5) would make the verifier panic when a token names the key.
+            EllipticCurve::Ed25519 => {
+                let length = key.try_get_as_bytes().ok()?.len();
+                (length == 32).then_some(&[Algorithm::EdDSA])
+            }
             _ => None,
         },
         AlgorithmParameters::OctetKey(_) => match key.try_get_as_bytes().ok()?.len() {

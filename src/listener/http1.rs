@@ -2,7 +2,7 @@
 //!
 //! Between two requests a connection owns its stream and nothing else: no parsed head, no buffer.
 
-mod response;
+pub(crate) mod response;
 mod session;
 mod upgrade;
 

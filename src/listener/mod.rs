@@ -18,7 +18,7 @@ mod guard;
 pub(crate) mod h2_frames;
 pub(crate) mod h2_streams;
 pub(crate) mod head;
-mod http1;
+pub(crate) mod http1;
 mod http2;
 mod linger;
 mod listening;

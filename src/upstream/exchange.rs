@@ -4,8 +4,8 @@
 //! A strict reading like that of requests, and nothing kept that the next reader does not need: header names in one map,
 //! values as slices of what was read. Everything here is polled, so that one task can look after both directions.
 
-mod body;
-mod head;
+pub(crate) mod body;
+pub(crate) mod head;
 mod out;
 
 use std::io;

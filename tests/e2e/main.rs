@@ -31,6 +31,7 @@ mod paths;
 mod patience;
 mod probes;
 mod proxying;
+mod real_clients;
 mod reload;
 mod resilience;
 mod routing;
