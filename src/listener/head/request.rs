@@ -79,7 +79,11 @@ fn request_line(head: &Bytes, start: usize, end: usize) -> Option<(Parts, Option
 fn origin_form(parts: &Parts, bare: bool) -> Option<Uri> {
     match parts.method == Method::OPTIONS && bare {
         true => "*".parse().ok(),
-        false => parts.uri.path_and_query().cloned().map(Uri::from),
+        false => match parts.uri.path_and_query()? {
+            // A path is never empty in origin form.
+            query if query.as_str().starts_with('?') => format!("/{}", query.as_str()).parse().ok(),
+            target => Some(Uri::from(target.clone())),
+        },
     }
 }
 
