@@ -6,8 +6,8 @@
 pub mod chain;
 mod credentials;
 pub mod filter;
-pub mod hops;
 pub mod fuzzing;
+pub mod hops;
 pub mod outbound;
 pub mod path;
 pub mod testing;

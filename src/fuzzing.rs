@@ -3,8 +3,8 @@
 
 mod cookies;
 mod forwarded;
-mod rewrite;
 mod response;
+mod rewrite;
 mod session_cookie;
 mod sticky;
 
@@ -12,8 +12,8 @@ use std::time::Instant;
 
 pub use self::cookies::cookies;
 pub use self::forwarded::forwarded;
-pub use self::rewrite::rewrite;
 pub use self::response::response_head;
+pub use self::rewrite::rewrite;
 pub use self::session_cookie::session_cookie;
 pub use self::sticky::sticky;
 

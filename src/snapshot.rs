@@ -19,7 +19,9 @@ pub use pool::PoolHandle;
 pub use route::{Action, Route, Split};
 pub use sticky_keys::unix_seconds;
 
-use crate::config::model::{Config, Listener, ListenerLimits, PathMode, ProxyProtocol, Trace, UnderscoresInHeaders};
+use crate::config::model::{
+    Config, Listener, ListenerLimits, PathMode, ProxyProtocol, Trace, UnderscoresInHeaders,
+};
 use crate::listener::Admission;
 use crate::observe::metrics::{FilterEvents, Metrics};
 use crate::route::{self as route_table, Crowd, RouteTable};

@@ -94,7 +94,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("healthcheck", &[]),
     (
         "fuzzing",
-        &["config", "forwarded", "listener", "proxy", "route", "sticky", "upstream"],
+        &[
+            "config",
+            "forwarded",
+            "listener",
+            "proxy",
+            "route",
+            "sticky",
+            "upstream",
+        ],
     ),
 ];
 

@@ -76,6 +76,7 @@ fn set(sealed: &[u8], others: &HeaderMap) {
         (SameSite::None, false),
     ] {
         let cookie = StickyCookie {
+            partitioned: false,
             name: NAME.to_owned(),
             path: "/".to_owned(),
             domain: None,

@@ -82,7 +82,10 @@ fn replays_rewrites() {
 
 #[test]
 fn replays_accepted_encodings() {
-    replay("accept_encoding", tidegate_filters::fuzzing::accept_encoding);
+    replay(
+        "accept_encoding",
+        tidegate_filters::fuzzing::accept_encoding,
+    );
 }
 
 /// Bytes that look like HTTP now and then.

@@ -13,8 +13,8 @@ use tokio::io::AsyncWriteExt;
 use super::connection::Connection;
 use super::guard::Guard;
 use super::head::Refusal;
-use super::listening::{HTTP2, RefusedRequest};
 use super::linger;
+use super::listening::{HTTP2, RefusedRequest};
 
 /// How long the client may take to take the answer.
 const TAKEN: Duration = Duration::from_secs(1);

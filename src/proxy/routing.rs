@@ -280,7 +280,14 @@ pub fn name_host(session: &Session, request: &mut Parts, ctx: &Context) -> Resul
 pub fn to_origin_form(request: &mut Parts) {
     let absolute = request.uri.scheme().is_some() && request.version <= http::Version::HTTP_11;
     if absolute && let Some(target) = request.uri.path_and_query() {
-        request.uri = Uri::from(target.clone());
+        let slash = if target.as_str().starts_with('?') {
+            "/"
+        } else {
+            ""
+        };
+        if let Ok(origin_form) = format!("{slash}{}", target.as_str()).parse::<Uri>() {
+            request.uri = origin_form;
+        }
     }
 }
 

@@ -18,7 +18,9 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use health::{HealthCheck, OutlierDetection, OutlierMode, ProbeType};
 pub(super) use listener::{
-    Certificate, ClientAuth, ClientAuthMode, Listener, ListenerLimits, ListenerTls, MisdirectedRequests, PathMode, ProxyProtocol, TcpKeepalive, TlsVersion, Trace, UnderscoresInHeaders, UnknownServerName,
+    Certificate, ClientAuth, ClientAuthMode, Listener, ListenerLimits, ListenerTls,
+    MisdirectedRequests, PathMode, ProxyProtocol, TcpKeepalive, TlsVersion, Trace,
+    UnderscoresInHeaders, UnknownServerName,
 };
 pub(super) use overload::{Overload, OverloadDelays, OverloadShares};
 pub(super) use pool::{
