@@ -39,15 +39,17 @@ impl Files {
     }
 }
 
+type Change<'a> = &'a dyn Fn(&mut UpstreamTls);
+
 #[test]
 fn connections_are_kept_while_trust_and_identity_are_the_same_to_the_byte() {
     let files = Files(tempfile::tempdir().unwrap());
     files.put("ca");
     files.put("own");
-    let key = |change: &dyn Fn(&mut UpstreamTls)| files.target(change).key();
+    let key = |change: Change<'_>| files.target(change).key();
     let before = key(&|_| {});
     assert_eq!(key(&|_| {}), before, "nothing has changed");
-    let others: [(&str, &dyn Fn(&mut UpstreamTls)); 4] = [
+    let others: [(&str, Change<'_>); 4] = [
         ("server name", &|tls| tls.server_name = "b.example".into()),
         ("verification", &|tls| tls.verify = false),
         ("no CA", &|tls| tls.ca = None),

@@ -56,6 +56,7 @@ async fn drains(tidegate: &Tidegate, method: &str, fields: &[(&str, String)]) ->
     reply
 }
 
+#[allow(clippy::too_many_lines, reason = "most of it is the table")]
 #[tokio::test]
 async fn pages_of_strangers_read_nothing_and_change_nothing() {
     let tidegate = started().await;

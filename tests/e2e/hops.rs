@@ -175,6 +175,7 @@ async fn one(address: SocketAddr, head: &str) -> String {
     .await
 }
 
+#[allow(clippy::too_many_lines, reason = "most of it is the table")]
 #[tokio::test]
 async fn trace_and_max_forwards() {
     let backend = Raw::answering(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nback").await;

@@ -95,65 +95,66 @@ fn every_name_that_is_given_counts() {
     assert!(ask("GET", "http://127.0.0.1:9901/status", &[], false));
 }
 
+const ORIGINS: &[Case] = &[
+    Case("none", &[OWN], true),
+    Case("own", &[OWN, ("origin", "http://127.0.0.1:9901")], true),
+    Case("TLS", &[OWN, ("origin", "https://127.0.0.1:9901")], true),
+    Case(
+        "default port",
+        &[("host", "localhost"), ("origin", "http://localhost")],
+        true,
+    ),
+    Case(
+        "default port, named",
+        &[("host", "localhost:80"), ("origin", "http://LOCALHOST")],
+        true,
+    ),
+    Case(
+        "IPv6",
+        &[("host", "[::1]:9901"), ("origin", "http://[::1]:9901")],
+        true,
+    ),
+    Case("foreign", &[OWN, ("origin", "http://evil.example")], false),
+    Case("port", &[OWN, ("origin", "http://127.0.0.1:8080")], false),
+    Case("no port", &[OWN, ("origin", "http://127.0.0.1")], false),
+    Case("null", &[OWN, ("origin", "null")], false),
+    Case("empty", &[OWN, ("origin", "")], false),
+    Case("file", &[OWN, ("origin", "file://127.0.0.1:9901")], false),
+    Case("bytes", &[OWN, ("origin", "\u{e4}")], false),
+    Case(
+        "twice",
+        &[
+            OWN,
+            ("origin", "http://127.0.0.1:9901"),
+            ("origin", "http://evil.example"),
+        ],
+        false,
+    ),
+    Case("without host", &[("origin", "http://localhost")], false),
+    Case(
+        "two known names are two origins",
+        &[("host", "ops.example"), ("origin", "http://localhost")],
+        false,
+    ),
+    Case("typed in", &[OWN, ("sec-fetch-site", "none")], true),
+    Case("same", &[OWN, ("sec-fetch-site", "same-origin")], true),
+    Case("cross", &[OWN, ("sec-fetch-site", "cross-site")], false),
+    Case("sibling", &[OWN, ("sec-fetch-site", "same-site")], false),
+    Case("unheard of", &[OWN, ("sec-fetch-site", "x")], false),
+    Case(
+        "both",
+        &[
+            OWN,
+            ("sec-fetch-site", "none"),
+            ("sec-fetch-site", "cross-site"),
+        ],
+        false,
+    ),
+];
+
 #[test]
 fn origins_and_sites() {
-    let cases = [
-        Case("none", &[OWN], true),
-        Case("own", &[OWN, ("origin", "http://127.0.0.1:9901")], true),
-        Case("TLS", &[OWN, ("origin", "https://127.0.0.1:9901")], true),
-        Case(
-            "default port",
-            &[("host", "localhost"), ("origin", "http://localhost")],
-            true,
-        ),
-        Case(
-            "default port, named",
-            &[("host", "localhost:80"), ("origin", "http://LOCALHOST")],
-            true,
-        ),
-        Case(
-            "IPv6",
-            &[("host", "[::1]:9901"), ("origin", "http://[::1]:9901")],
-            true,
-        ),
-        Case("foreign", &[OWN, ("origin", "http://evil.example")], false),
-        Case("port", &[OWN, ("origin", "http://127.0.0.1:8080")], false),
-        Case("no port", &[OWN, ("origin", "http://127.0.0.1")], false),
-        Case("null", &[OWN, ("origin", "null")], false),
-        Case("empty", &[OWN, ("origin", "")], false),
-        Case("file", &[OWN, ("origin", "file://127.0.0.1:9901")], false),
-        Case("bytes", &[OWN, ("origin", "\u{e4}")], false),
-        Case(
-            "twice",
-            &[
-                OWN,
-                ("origin", "http://127.0.0.1:9901"),
-                ("origin", "http://evil.example"),
-            ],
-            false,
-        ),
-        Case("without host", &[("origin", "http://localhost")], false),
-        Case(
-            "two known names are two origins",
-            &[("host", "ops.example"), ("origin", "http://localhost")],
-            false,
-        ),
-        Case("typed in", &[OWN, ("sec-fetch-site", "none")], true),
-        Case("same", &[OWN, ("sec-fetch-site", "same-origin")], true),
-        Case("cross", &[OWN, ("sec-fetch-site", "cross-site")], false),
-        Case("sibling", &[OWN, ("sec-fetch-site", "same-site")], false),
-        Case("unheard of", &[OWN, ("sec-fetch-site", "x")], false),
-        Case(
-            "both",
-            &[
-                OWN,
-                ("sec-fetch-site", "none"),
-                ("sec-fetch-site", "cross-site"),
-            ],
-            false,
-        ),
-    ];
-    for Case(name, fields, passes) in cases {
+    for &Case(name, fields, passes) in ORIGINS {
         assert_eq!(ask("GET", "/status", fields, false), passes, "{name}");
         let write = [fields, &[JSON]].concat();
         assert_eq!(ask("POST", "/pools", &write, false), passes, "{name}");
