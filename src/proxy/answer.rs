@@ -1,7 +1,7 @@
 //! Responses: Tidegate's own, and what is done to every response head on its way out.
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, Version, header};
 use pingora_core::Result;
 use pingora_core::protocols::http::HttpTask;
 use pingora_http::ResponseHeader;
@@ -23,7 +23,9 @@ const RETRY_AFTER_SHED: HeaderValue = HeaderValue::from_static("5");
 /// Sends a whole response, to a gRPC client in the words of gRPC. Always `true`: the request is answered.
 pub async fn whole(session: &mut Session, ctx: &mut Context, response: Response) -> Result<bool> {
     let asked = ctx.asked.as_deref().unwrap_or(session.req_header());
-    let for_grpc = match grpc::is_call(&asked.headers) {
+    // gRPC is a protocol over HTTP/2: whoever calls itself so over HTTP/1 reads the HTTP status.
+    let is_call = asked.version == Version::HTTP_2 && grpc::is_call(&asked.headers);
+    let for_grpc = match is_call {
         true => grpc::answer(&response, ctx.failure),
         false => None,
     };

@@ -337,29 +337,15 @@ pub fn failed(
     if ctx.attempt.is_none() {
         return error;
     }
-    let mut outcome = outcome::of_attempt(&error, connecting);
-    let cut = ctx.connection.as_ref().is_some_and(|c| c.is_cut());
-    if cut {
-        outcome = Outcome::Timeout;
-        ctx.failure = Some(outcome::TOTAL_TIMEOUT);
-    }
-    let local = connecting && outcome::is_local(&error);
-    if local {
-        ctx.failure = Some(outcome::NO_SOCKET);
-    }
-    let stalled = client_stalled(ctx, &error, cut);
-    if stalled && let Some(connection) = &ctx.connection {
-        connection.listener.metrics.slow_closed.inc(SlowPhase::Body);
-        ctx.failure = Some(match cut {
-            true => outcome::BODY_UNFINISHED,
-            false => outcome::BODY_SLOW,
-        });
-    }
+    let Judged {
+        outcome,
+        local,
+        of_client,
+    } = judge(ctx, &pool, &error, connecting);
     let last_resort = ctx
         .attempt
         .as_ref()
         .is_some_and(|a| !a.picked.backend.state().in_rotation());
-    let of_client = stalled || *error.esource() == ErrorSource::Downstream;
     // A pooled connection that the backend closed as we took it says nothing about the backend's health.
     error.retry.decide_reuse(reused);
     let stale = reused && error.retry() && is_quick(ctx);
@@ -391,6 +377,48 @@ pub fn failed(
         ctx.failure = Some(outcome::refused(Refused::AllDown));
     }
     error
+}
+
+/// What an attempt's failure amounts to.
+struct Judged {
+    outcome: Outcome,
+    /// Connecting failed for want of something on this side.
+    local: bool,
+    /// The client went away or kept the backend waiting.
+    of_client: bool,
+}
+
+/// Says what the failure amounts to, and notes for the client why there is no response.
+fn judge(ctx: &mut Context, pool: &PoolHandle, error: &Error, connecting: bool) -> Judged {
+    let mut outcome = outcome::of_attempt(error, connecting);
+    let over = outcome == Outcome::Timeout && total_time_is_over(pool, ctx);
+    let cut = over || ctx.connection.as_ref().is_some_and(|c| c.is_cut());
+    if cut {
+        outcome = Outcome::Timeout;
+        ctx.failure = Some(outcome::TOTAL_TIMEOUT);
+    }
+    let local = connecting && outcome::is_local(error);
+    if local {
+        ctx.failure = Some(outcome::NO_SOCKET);
+    }
+    let stalled = client_stalled(ctx, error, cut);
+    if stalled && let Some(connection) = &ctx.connection {
+        connection.listener.metrics.slow_closed.inc(SlowPhase::Body);
+        ctx.failure = Some(match cut {
+            true => outcome::BODY_UNFINISHED,
+            false => outcome::BODY_SLOW,
+        });
+    }
+    Judged {
+        outcome,
+        local,
+        of_client: stalled || *error.esource() == ErrorSource::Downstream,
+    }
+}
+
+/// Whichever timer rang first: the request has had its total time.
+fn total_time_is_over(pool: &PoolHandle, ctx: &Context) -> bool {
+    ctx.started.elapsed() >= timeouts(pool, ctx).total
 }
 
 /// The attempt ends at once after it was connected.

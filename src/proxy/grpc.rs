@@ -2,7 +2,7 @@
 //!
 //! A gRPC client reads how its call went from `grpc-status`; of an HTTP error it can make a guess at best, and most show it
 //! as a broken connection. So what Tidegate itself answers with 300 or above, filters' refusals included, goes to such a
-//! client as a response of trailers only: `200`, no body, the status in `grpc-status`, the reason in `grpc-message`.
+//! client over HTTP/2 as a response of trailers only: `200`, no body, the status in `grpc-status`, the reason in `grpc-message`.
 //! Other fields, such as `retry-after` and `www-authenticate`, stay. The log, metrics and filters see the HTTP status.
 //!
 //! gRPC-Web is not gRPC: browsers read the HTTP status.

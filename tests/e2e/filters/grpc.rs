@@ -90,9 +90,9 @@ async fn own_failures_are_trailers_only_and_the_log_keeps_the_status() {
         (&line["flags"], &line["reason"]),
         (&"NR".into(), &"no_route".into())
     );
-    // The same over HTTP/1.1; whoever is no gRPC client gets HTTP.
+    // gRPC is spoken over HTTP/2 only; whoever is no gRPC client gets HTTP.
     let over_1 = send(address, call("/token", "application/grpc")).await;
-    assert_eq!((over_1.status, over_1.header("grpc-status")), (200, "16"));
+    assert_eq!((over_1.status, over_1.header("grpc-status")), (401, ""));
     for kind in ["application/grpc-web+proto", "application/json"] {
         let reply = http2.send(call("/token", kind)).await.unwrap();
         assert_eq!(
