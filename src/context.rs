@@ -64,8 +64,6 @@ pub struct Context {
     pub body_lost: bool,
     /// Idle connections that were closed as this request took them.
     pub stale: u8,
-    /// Bytes of the response's body that the session did not count.
-    pub sent: u64,
     pub first_byte: Option<Duration>,
     pub connect: Option<Duration>,
     /// How long it waited for a place in the pool's queue.
@@ -122,7 +120,6 @@ impl Default for Context {
             streaming: None,
             body_lost: false,
             stale: 0,
-            sent: 0,
             first_byte: None,
             connect: None,
             queued: None,

@@ -148,7 +148,8 @@ pub fn is_local(error: &Error) -> bool {
 /// client sends.
 pub fn of_slow_stream(error: &Error) -> Option<Failure> {
     let cause = error.root_cause().downcast_ref::<h2::Error>()?;
-    if !cause.is_remote() || cause.reason() != Some(h2::Reason::ENHANCE_YOUR_CALM) {
+    // h2 says so itself, too, of connections that it ends.
+    if cause.is_library() || cause.reason() != Some(h2::Reason::ENHANCE_YOUR_CALM) {
         return None;
     }
     Some(match error.etype() {

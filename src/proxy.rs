@@ -221,6 +221,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut Context,
     ) -> Result<()> {
         let mut head = request.as_owned_parts();
+        hop_by_hop::keep_trailers(session.req_header(), &mut head);
         self.to_backend(session, &mut head, ctx).await?;
         replace(request, head)
     }

@@ -10,6 +10,7 @@ use http::HeaderValue;
 use super::addresses::Place;
 use super::deadline;
 use super::early_data::EarlyData;
+use super::http2::Interims;
 use super::listening::Shared;
 use super::seats::{Seat, Waits};
 use super::tls::{ClientCertificate, Identity};
@@ -57,6 +58,7 @@ pub struct Connection {
     unusual: AtomicBool,
     requests: AtomicU32,
     early: EarlyData,
+    interims: Interims,
 }
 
 /// One request of a connection whose body may take any time; see [`Connection::begin_streaming`].
@@ -129,6 +131,7 @@ impl Connection {
             unusual: AtomicBool::new(false),
             requests: AtomicU32::new(0),
             early: EarlyData::default(),
+            interims: Interims::default(),
         }
     }
 
@@ -185,6 +188,11 @@ impl Connection {
     /// Whether the TLS handshake is done; see [`EarlyData`].
     pub fn early_data(&self) -> &EarlyData {
         &self.early
+    }
+
+    /// Interim responses that are on their way to the client over HTTP/2.
+    pub(super) fn interims(&self) -> &Interims {
+        &self.interims
     }
 
     /// `http` or `https`.

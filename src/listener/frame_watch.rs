@@ -124,7 +124,9 @@ impl FrameWatch {
     pub fn wrote(&mut self, bytes: &[u8], now: Instant) -> Result<(), Ended> {
         let mut rest = bytes;
         while let Some(event) = self.out.next(&mut rest) {
-            self.streams.server(&event);
+            if !self.is_interim(&event) {
+                self.streams.server(&event);
+            }
             match event {
                 // Resets that the client provokes cost as much as its own (CVE-2025-8671).
                 Event::Begin(frame)
@@ -150,7 +152,13 @@ impl FrameWatch {
         Ok(())
     }
 
-    /// What h2 and Pingora answer by themselves, before we are asked, is counted and logged with what we refuse.
+    /// The head of a 100 or a 103 does not begin the response.
+    fn is_interim(&self, event: &Event) -> bool {
+        matches!(event, Event::Begin(frame)
+            if frame.kind == FrameKind::Headers && self.connection.interims().take(frame.stream))
+    }
+
+    /// What h2 answers by itself, before we are asked, is counted and logged with what we refuse.
     fn count_unasked(&self, frame: FrameHead) {
         let refusal = match self.out.ended_with_status_only(frame) {
             None => return,

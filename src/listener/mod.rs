@@ -20,6 +20,7 @@ pub(crate) mod h2_streams;
 pub(crate) mod head;
 pub(crate) mod http1;
 mod http2;
+mod kept;
 mod linger;
 mod listening;
 mod open;

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::{HeaderValue, Version, header};
-use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -35,16 +34,12 @@ pub struct Direct {
 }
 
 /// Whether a request can go this way: a pool's, of HTTP/1.1, asked for in a way that our sessions hold.
-pub fn suits(session: &mut Session, ctx: &Context) -> bool {
+pub fn suits(session: &Session, ctx: &Context) -> bool {
     let Some(pool) = &ctx.pool else {
         return false;
     };
-    let polled = matches!(
-        session.as_mut(),
-        ServerSession::Custom(_) | ServerSession::H2(_)
-    );
     pool.config.upstream.protocol == UpstreamProtocol::Http1
-        && polled
+        && session.as_ref().is_custom()
         && is_plain(session.req_header())
 }
 
@@ -128,8 +123,7 @@ impl Direct {
             let backend = Exchange::new(stream);
             let mut relay = Relay::new(proxy, session, backend, begun.limits, upload, ctx);
             let relayed = relay.run(&mut request).await;
-            let (backend, sent, slow) = relay.end();
-            ctx.sent += sent;
+            let backend = relay.into_backend();
             match relayed {
                 Ok(()) => {
                     if let Some(stream) = backend.into_idle() {
@@ -142,7 +136,6 @@ impl Direct {
                     found = fresh.map(|stream| (stream, false));
                 }
                 Err(error) => {
-                    ctx.failure = ctx.failure.or(slow);
                     return Err(attempt::failed(session, ctx, error, false, reused));
                 }
             }

@@ -2,7 +2,7 @@
 //!
 //! One that the route lets through goes on with `Early-Data: 1`; every other waits until the client has proved to be there.
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header::HeaderName};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header::HeaderName};
 use pingora_core::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
@@ -37,7 +37,7 @@ fn may_be_repeated(session: &mut Session, ctx: &Context) -> bool {
 async fn handshake_done(session: &mut Session, connection: &Connection) -> Result<(), Failure> {
     let finished = connection.early_data().finished();
     let done = async {
-        if session.is_http2() {
+        if session.req_header().version == Version::HTTP_2 {
             // The connection's own task reads on.
             finished.await;
             return true;

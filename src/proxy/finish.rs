@@ -50,7 +50,7 @@ impl Ended {
             status: ctx.meant.or(sent).or(failure.map(|f| f.status)),
             duration: ctx.started.elapsed(),
             bytes_in: session.body_bytes_read() as u64,
-            bytes_out: session.body_bytes_sent() as u64 + ctx.sent,
+            bytes_out: session.body_bytes_sent() as u64,
             flags: failure
                 .iter()
                 .map(|f| f.flag)

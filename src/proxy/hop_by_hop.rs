@@ -3,9 +3,10 @@
 //! Requests on Pingora's way pass its own rules, which these repeat; responses pass these on both ways.
 
 use http::header::{self, HeaderName, HeaderValue};
-use http::{HeaderMap, StatusCode};
+use http::request::Parts;
+use http::{HeaderMap, StatusCode, Version};
 use pingora_core::{Error, ErrorType, Result};
-use pingora_http::ResponseHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 use smallvec::SmallVec;
 
 /// Fields that one Connection header may name. More is an attack on who reads them.
@@ -30,6 +31,15 @@ pub fn strip(headers: &mut HeaderMap, upgrade: bool) -> Result<()> {
         headers.insert(header::UPGRADE, protocol);
     }
     Ok(())
+}
+
+/// Between two connections of HTTP/2 trailers are passed on, and calls of gRPC say that they want them (RFC 9113 8.2.2): Pingora
+/// takes it for what a connection of HTTP/1 says.
+pub fn keep_trailers(asked: &RequestHeader, request: &mut Parts) {
+    let both = asked.version == Version::HTTP_2 && request.version == Version::HTTP_2;
+    if let Some(wish) = asked.headers.get(header::TE).filter(|_| both) {
+        request.headers.insert(header::TE, wish.clone());
+    }
 }
 
 /// The same for a response: what the backend says of its connection to us. What it names in `Connection` goes, too, but for

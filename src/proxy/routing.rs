@@ -259,7 +259,8 @@ fn location(
 
 /// HTTP/1.0 may come without Host; what is sent on is HTTP/1.1, which may not (RFC 9112 3.2).
 pub fn name_host(session: &Session, request: &mut Parts, ctx: &Context) -> Result<()> {
-    if session.is_http2() || request.headers.contains_key(header::HOST) {
+    let http2 = session.req_header().version == http::Version::HTTP_2;
+    if http2 || request.headers.contains_key(header::HOST) {
         return Ok(());
     }
     let host = match (request.uri.authority(), &ctx.attempt) {

@@ -22,6 +22,7 @@ mod filters;
 mod floods;
 mod health;
 mod hops;
+mod interim;
 mod keys;
 mod listening;
 mod one_way;

@@ -86,7 +86,7 @@ fn head<'a>(name: &'a str, value: &'a str) -> Vec<(&'a str, &'a str)> {
     fields
 }
 
-/// What each head is over HTTP/2: `ok`, our own refusal, or what h2 and Pingora say before us (`reset`, `status only`,
+/// What each head is over HTTP/2: `ok`, our own refusal, or what h2 says before us (`reset`, `status only`,
 /// `closed`), with the reason that stands in the log then.
 const OVER_HTTP2: &[(&str, &str, &str, &str)] = &[
     ("x", "y", "ok", ""),
@@ -97,8 +97,13 @@ const OVER_HTTP2: &[(&str, &str, &str, &str)] = &[
     (":authority", ":80", "400: host_bad\n", "host_bad"),
     (":authority", "a:99999", "400: host_bad\n", "host_bad"),
     (":authority", "a;b", "400: host_bad\n", "host_bad"),
-    (":authority", "u@a", "status only", "authority_bad"),
-    ("host", "other.example", "status only", "authority_bad"),
+    (":authority", "u@a", "400: host_bad\n", "host_bad"),
+    (
+        "host",
+        "other.example",
+        "400: authority_bad\n",
+        "authority_bad",
+    ),
     (":path", "?x", "400: target_bad\n", "target_bad"),
     (":path", "*", "400: target_bad\n", "target_bad"),
     (":path", "/\u{e9}", "400: target_bad\n", "target_bad"),

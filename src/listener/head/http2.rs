@@ -1,9 +1,9 @@
 //! The same strict reading for heads of HTTP/2: what is refused over HTTP/1 is refused here, so that one set of rules stands
 //! before routes, filters and backends.
 //!
-//! h2 and Pingora have read such a head before and refuse much by themselves: malformed pseudo-headers, fields of the
-//! connection (RFC 9113 8.2.2), names in capitals, bodies that differ from their length. What they let pass is looked at
-//! here. They cut a fragment off the path before anyone sees it.
+//! h2 has read such a head before and refuses much by itself: malformed pseudo-headers, fields of the connection (RFC 9113
+//! 8.2.2), names in capitals, bodies that differ from their length. What it lets pass is looked at here. It cuts a fragment
+//! off the path before anyone sees it.
 
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, COOKIE, HOST};

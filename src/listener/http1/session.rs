@@ -25,6 +25,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::response::Response;
 use crate::listener::deadline;
 use crate::listener::guard::Guard;
+use crate::listener::kept::Kept;
 
 /// A client that has ended its side may wait for its response, or be gone: nothing tells the two apart before something is
 /// sent to it. For so long it is taken to wait.
@@ -75,26 +76,6 @@ pub struct Session<S> {
     half_closed: Option<Instant>,
     /// The body so far, where Pingora asks for it to be kept.
     kept: Option<Kept>,
-}
-
-/// What Pingora sends again of a body, where it serves the request.
-#[derive(Default)]
-struct Kept {
-    bytes: BytesMut,
-    lost: bool,
-}
-
-/// As much as Pingora's own sessions keep, in bytes.
-const KEPT: usize = 64 * 1024;
-
-impl Kept {
-    fn add(&mut self, data: &[u8]) {
-        self.lost |= self.bytes.len() + data.len() > KEPT;
-        match self.lost {
-            true => self.bytes = BytesMut::new(),
-            false => self.bytes.extend_from_slice(data),
-        }
-    }
 }
 
 /// What is on its way to the client.
@@ -336,7 +317,11 @@ impl<S: IO + 'static> server::Session for Session<S> {
     }
 
     fn has_pending_proxy_tasks(&self) -> bool {
-        self.response.holds() || !self.sending.first.is_empty() || !self.sending.pieces.is_empty()
+        let sending = &self.sending;
+        self.response.holds()
+            || !sending.first.is_empty()
+            || !sending.pieces.is_empty()
+            || sending.ends
     }
 
     /// Sends it. May be dropped and called again.
@@ -445,12 +430,11 @@ impl<S: IO + 'static> server::Session for Session<S> {
     }
 
     fn retry_buffer_truncated(&self) -> bool {
-        self.kept.as_ref().is_some_and(|kept| kept.lost)
+        self.kept.as_ref().is_some_and(Kept::is_lost)
     }
 
     fn get_retry_buffer(&self) -> Option<Bytes> {
-        let kept = self.kept.as_ref().filter(|kept| !kept.lost)?;
-        (!kept.bytes.is_empty()).then(|| Bytes::copy_from_slice(&kept.bytes))
+        self.kept.as_ref()?.whole()
     }
 
     async fn finish_custom(&mut self) -> Result<()> {

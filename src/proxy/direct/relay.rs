@@ -20,7 +20,6 @@ use super::client::{Client, continue_head};
 use super::upload::{self, Upload};
 use crate::context::Context;
 use crate::listener::deadline;
-use crate::outcome::Failure;
 use crate::proxy::{Proxy, attempt, filters, hop_by_hop};
 use crate::upstream::{Exchange, Framing, Limits};
 
@@ -104,9 +103,9 @@ impl<'a> Relay<'a> {
         }
     }
 
-    /// What is left of it: the connection to the backend, bytes sent to the client, and whether that was too slow.
-    pub fn end(self) -> (Exchange, u64, Option<Failure>) {
-        (self.backend, self.client.sent(), self.client.slow())
+    /// What is left of it: the connection to the backend.
+    pub fn into_backend(self) -> Exchange {
+        self.backend
     }
 
     /// Sends the request and brings back the whole response.
@@ -328,10 +327,10 @@ impl<'a> Relay<'a> {
             }
         }
         match self.session.req_header().version {
-            Version::HTTP_11 => self
+            Version::HTTP_09 | Version::HTTP_10 => Ok(()),
+            _ => self
                 .client
                 .send(self.session, HttpTask::Header(head, false)),
-            _ => Ok(()),
         }
     }
 
