@@ -93,8 +93,10 @@ impl Instance {
         }
         for (name, pool) in &snapshot.pools {
             names.pools.insert(name.clone());
-            for backend in &pool.config.backends {
-                names.backends.insert((name.clone(), backend.id.clone()));
+            for backend in pool.pool.backends() {
+                names
+                    .backends
+                    .insert((name.clone(), backend.id().to_owned()));
             }
         }
         self.metrics.retain(&names);

@@ -26,6 +26,8 @@ pub enum EventKind {
     BackendState,
     /// A backend was ejected, let back in, or would have been ejected.
     Ejection,
+    /// Members of a pool came, went or have other settings.
+    Members,
     /// A config was loaded or refused.
     Config,
     /// A certificate was loaded, refused, or is about to expire.
@@ -80,6 +82,7 @@ impl EventKind {
         match self {
             EventKind::BackendState => "backend_state",
             EventKind::Ejection => "ejection",
+            EventKind::Members => "members",
             EventKind::Config => "config",
             EventKind::Cert => "cert",
             EventKind::Drain => "drain",

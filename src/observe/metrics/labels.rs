@@ -30,6 +30,13 @@ macro_rules! labels {
 }
 
 labels! {
+    /// How the members of a pool changed.
+    MembershipChange {
+        Joined = "joined",
+        Returned = "returned",
+        Left = "left",
+        Changed = "changed",
+    }
     /// What the overload ladder watches.
     Resource {
         Descriptors = "descriptors",
