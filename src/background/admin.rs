@@ -119,6 +119,14 @@ pub fn readiness(instance: &Instance) -> Response<Vec<u8>> {
     if instance.is_ready() {
         return text(StatusCode::OK, "ready\n");
     }
+    let missing = instance.missing_sources();
+    if !(instance.lifecycle.is_ready() || instance.lifecycle.is_draining() || missing.is_empty()) {
+        let list = missing.join("\n");
+        return text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("starting: no answer yet for\n{list}\n"),
+        );
+    }
     let why = match (
         instance.lifecycle.is_draining(),
         instance.lifecycle.is_ready(),
@@ -130,7 +138,7 @@ pub fn readiness(instance: &Instance) -> Response<Vec<u8>> {
     text(StatusCode::SERVICE_UNAVAILABLE, why)
 }
 
-fn text(status: StatusCode, text: &str) -> Response<Vec<u8>> {
+fn text(status: StatusCode, text: impl Into<Vec<u8>>) -> Response<Vec<u8>> {
     body(status, "text/plain", text.into())
 }
 

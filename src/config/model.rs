@@ -6,6 +6,7 @@
     reason = "a field that is one key of the file is documented there, in raw/"
 )]
 
+mod discovery;
 mod limits;
 mod overload;
 mod sticky;
@@ -20,6 +21,9 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 use regex::Regex;
 
+pub use self::discovery::{
+    Discovery, DnsName, DnsService, Endpoint, Family, HttpList, Source, TtlBounds,
+};
 pub use self::overload::{Criticality, Overload, OverloadSteps};
 pub use self::sticky::{Carrier, Cluster, OnOverload, SameSite, Secret, Sticky, StickyCookie};
 pub use self::tls::{CertificateFiles, ClientAuth, ListenerTls, TicketKeys, UpstreamTls};
@@ -39,6 +43,7 @@ pub struct Config {
     pub drain: Drain,
     pub overload: Overload,
     pub cluster: Cluster,
+    pub discovery: Discovery,
     pub log: Log,
     /// Worker threads of the data path. Default: the number of CPUs this process may use. Fixed at start.
     pub threads: usize,
@@ -243,7 +248,12 @@ pub struct TimeoutOverrides {
 pub struct Pool {
     pub name: String,
     pub policy: Policy,
+    /// Those whose address is in the file.
     pub backends: Vec<Backend>,
+    /// Where further ones come from.
+    pub sources: Vec<Source>,
+    /// Its members may go all at once.
+    pub scale_to_zero: bool,
     pub upstream: Upstream,
     pub timeouts: Timeouts,
     pub retry: Retry,

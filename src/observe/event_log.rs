@@ -28,6 +28,8 @@ pub enum EventKind {
     Ejection,
     /// Members of a pool came, went or have other settings.
     Members,
+    /// A source of members failed, recovered or was not believed.
+    Discovery,
     /// A config was loaded or refused.
     Config,
     /// A certificate was loaded, refused, or is about to expire.
@@ -83,6 +85,7 @@ impl EventKind {
             EventKind::BackendState => "backend_state",
             EventKind::Ejection => "ejection",
             EventKind::Members => "members",
+            EventKind::Discovery => "discovery",
             EventKind::Config => "config",
             EventKind::Cert => "cert",
             EventKind::Drain => "drain",

@@ -7,6 +7,7 @@
 mod backend;
 mod cells;
 mod config;
+mod discovery;
 mod families;
 mod filter;
 mod filter_events;
@@ -28,13 +29,14 @@ use prometheus::{Registry, TextEncoder};
 
 pub use backend::BackendMetrics;
 pub use cells::{Counter, Counters, Gauge, Gauges, Histogram, Ratio};
+pub use discovery::Discovered;
 pub use filter::FilterMetrics;
 pub use filter_events::FilterEvents;
 pub use labels::{
-    BackendState, BlockReason, ConnectionState, DenyReason, EjectReason, EvictedWhile, FilterPhase,
-    HandshakeFailure, Http2Abuse, KeyType, Label, MembershipChange, ProbeResult, Protocol,
-    RejectReason, Resource, RetryReason, ShedReason, SlowPhase, StatusClass, TlsVersion,
-    UpstreamOutcome,
+    BackendState, BlockReason, ConnectionState, DenyReason, DiscoveryFailure, EjectReason,
+    EvictedWhile, FilterPhase, HandshakeFailure, Http2Abuse, KeyType, Label, MembershipChange,
+    ProbeResult, Protocol, RejectReason, Resource, RetryReason, ShedReason, SlowPhase, StatusClass,
+    TlsVersion, UpstreamOutcome,
 };
 pub use listener::{CertificateExpiry, ListenerMetrics};
 pub use overload::OverloadMetrics;

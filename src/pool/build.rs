@@ -1,6 +1,6 @@
 //! Making a pool from its settings, with everything that is known of its backends from the pool before.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -38,6 +38,7 @@ impl Pool {
                 members: previous.map_or_else(Arc::default, Self::members),
                 ..View::default()
             }),
+            awaits_members: AtomicBool::new(false),
             control: Mutex::new(Control::default()),
             events,
         };

@@ -11,6 +11,8 @@ pub fn settings(policy: Policy, n: usize) -> Pool {
         name: "test".into(),
         policy,
         backends: (0..n).map(backend).collect(),
+        sources: Vec::new(),
+        scale_to_zero: false,
         upstream: Upstream {
             protocol: UpstreamProtocol::Http1,
             tls: None,
@@ -63,6 +65,15 @@ pub fn settings(policy: Policy, n: usize) -> Pool {
         },
         drain_timeout: 30 * second,
         sticky: None,
+    }
+}
+
+/// With the members that the pool has now.
+#[cfg(test)]
+pub fn settings_of(pool: &super::Pool) -> Pool {
+    Pool {
+        backends: pool.current_members(),
+        ..pool.settings().clone()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Members that come and go while the pool runs. What is known of those that stay is not touched.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use super::Pool;
@@ -36,6 +37,18 @@ impl Pool {
             work.tell(&changes);
         });
         changed
+    }
+
+    /// Whether it is to be said, while there is nobody, that a source has never answered.
+    pub fn expect_members(&self, awaits: bool) {
+        self.awaits_members.store(awaits, Relaxed);
+    }
+
+    /// The settings of those that do not leave, in their order.
+    pub fn current_members(&self) -> Vec<model::Backend> {
+        let members = self.members();
+        let staying = members.list().iter().filter(|one| one.leaving.is_none());
+        staying.map(|one| one.settings.clone()).collect()
     }
 
     /// Those that no source names any more and that keep what they have.

@@ -35,7 +35,7 @@ mod tick;
 mod waiting;
 mod window;
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -68,6 +68,8 @@ pub struct Pool {
     control: Mutex<Control>,
     /// Whose turn it is in round robin.
     turn: Arc<AtomicUsize>,
+    /// A source of members has not answered yet.
+    awaits_members: AtomicBool,
     origin: Instant,
     events: Arc<dyn Events>,
 }

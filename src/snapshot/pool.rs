@@ -11,7 +11,8 @@ use serde::Serialize;
 use super::sticky_keys::unix_seconds;
 
 use crate::config::model;
-use crate::observe::metrics::{BackendMetrics, Metrics, PoolMetrics};
+use crate::discovery::{FailureKind, Feeds, FeedsStatus, guard};
+use crate::observe::metrics::{BackendMetrics, Discovered, DiscoveryFailure, Metrics, PoolMetrics};
 use crate::observe::pool_events::{self, PoolEvents};
 use crate::pool::{Backend, BackendStatus, Pool, PoolStatus};
 use crate::sticky::{Clock, Keys, Sticky, StickyStatus};
@@ -23,6 +24,8 @@ pub struct PoolHandle {
     pub pool: Pool,
     pub metrics: Arc<PoolMetrics>,
     pub sticky: Option<Sticky>,
+    /// Where members come from beside the file.
+    pub feeds: Feeds,
     connect: Connect,
     targets: ArcSwap<Targets>,
     all_metrics: Arc<Metrics>,
@@ -36,6 +39,8 @@ type Targets = HashMap<u64, Known, BuildHasherDefault<KeyHasher>>;
 pub struct Status {
     #[serde(flatten)]
     pool: PoolStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    discovery: Option<FeedsStatus>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sticky: Option<StickyStatus>,
 }
@@ -80,11 +85,25 @@ impl PoolHandle {
     ) -> Result<PoolHandle, UpstreamError> {
         let events = Arc::new(PoolEvents::new(metrics.clone()));
         let earlier = before.map(|before| &before.pool);
-        let pool = Pool::build(config, earlier, now, cold_start, events);
+        let feeds = Feeds::new(&config.sources, before.map(|before| &before.feeds));
+        let merged = feeds.merge(&config.backends);
+        let members = model::Pool {
+            backends: match before {
+                // What waits for a second answer goes on waiting.
+                Some(before) if before.feeds.is_holding() => {
+                    guard::meanwhile(&before.pool.current_members(), &merged)
+                }
+                _ => merged,
+            },
+            ..config.clone()
+        };
+        let pool = Pool::build(&members, earlier, now, cold_start, events);
+        pool.expect_members(!feeds.are_in_force());
         let earlier = before.and_then(|before| before.sticky.as_ref());
         let sticky = keys.and_then(|keys| Sticky::new(&pool, keys, earlier, now));
         let handle = PoolHandle {
             sticky,
+            feeds,
             pool,
             metrics: metrics.pool(&config.name),
             config: config.clone(),
@@ -119,6 +138,11 @@ impl PoolHandle {
             targets.insert(backend.key(), known);
         }
         Ok(targets)
+    }
+
+    /// The members that the file and the sources name now.
+    pub fn wanted(&self) -> Vec<model::Backend> {
+        self.feeds.merge(&self.config.backends)
     }
 
     /// From now on these are the pool's members; see [`Pool::set_members`]. No route, no filter and no other pool is
@@ -187,6 +211,7 @@ impl PoolHandle {
     pub fn status(&self, now: Instant) -> Status {
         Status {
             pool: self.pool.status(now),
+            discovery: self.feeds.status(now),
             sticky: self.sticky.as_ref().map(|sticky| sticky.status(now)),
         }
     }
@@ -216,6 +241,7 @@ impl PoolHandle {
         if let Some(sticky) = &self.sticky {
             self.metrics.sticky_skew.set(sticky.skew(now));
         }
+        self.export_discovery(now);
         self.metrics.in_flight.set(i64::from(status.in_flight));
         self.metrics.queue_depth.set(i64::from(status.queued));
         self.metrics.ejections_active.set(status.out as i64);
@@ -232,6 +258,43 @@ impl PoolHandle {
                 export_backend(&known.metrics, backend);
             }
         }
+    }
+}
+
+impl PoolHandle {
+    fn export_discovery(&self, now: Instant) {
+        if self.feeds.is_empty() {
+            return;
+        }
+        let metrics = &self.metrics.discovery;
+        let feeds = || self.feeds.list().iter();
+        let age = feeds().map(|feed| feed.age(now).map_or(f64::INFINITY, |age| age.as_secs_f64()));
+        let status = Discovered {
+            sources: feeds().count(),
+            failing: feeds().filter(|feed| feed.is_failing()).count(),
+            oldest: age.fold(0.0, f64::max),
+            answers: feeds().map(|feed| feed.answers()).sum(),
+            holds: self.feeds.holds(),
+            failures: FailureKind::ALL
+                .iter()
+                .map(|kind| {
+                    let count = feeds().map(|feed| feed.failures_of(*kind)).sum();
+                    (failure_label(*kind), count)
+                })
+                .collect(),
+        };
+        metrics.set(status);
+    }
+}
+
+fn failure_label(kind: FailureKind) -> DiscoveryFailure {
+    match kind {
+        FailureKind::Timeout => DiscoveryFailure::Timeout,
+        FailureKind::ServerFailure => DiscoveryFailure::ServerFailure,
+        FailureKind::NoSuchName => DiscoveryFailure::NoSuchName,
+        FailureKind::NoRecords => DiscoveryFailure::NoRecords,
+        FailureKind::Unreachable => DiscoveryFailure::Unreachable,
+        FailureKind::Invalid => DiscoveryFailure::Invalid,
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod backend;
 mod client;
+mod dns;
 mod frames;
 mod harness;
 mod pki;
@@ -14,6 +15,7 @@ mod strict;
 mod bad_input;
 mod caps;
 mod client_auth;
+mod discovery;
 mod doctor;
 mod early_data;
 mod filters;

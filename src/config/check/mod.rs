@@ -3,6 +3,7 @@
 //! Everything is checked even after a problem; what could not be made of it is left out, and the whole is refused.
 
 mod action;
+mod discovery;
 mod filter;
 mod health;
 mod listener;
@@ -50,7 +51,8 @@ impl Checker<'_> {
             self.unused_pools(&routes, &pool_names);
         }
         let overload = self.overload(&raw.overload);
-        let pools = self.pools(raw.pools, &cluster);
+        let (discovery, ttl) = self.discovery(&raw.discovery);
+        let pools = self.pools(raw.pools, &cluster, ttl);
         self.shared_cookies(&routes, &pools);
         model::Config {
             admin,
@@ -63,6 +65,7 @@ impl Checker<'_> {
                 timeout: raw.drain.timeout.0,
             },
             overload,
+            discovery,
             cluster,
             log: model::Log {
                 access: self.access_log(raw.log.access.0),
@@ -176,6 +179,7 @@ impl Checker<'_> {
         &mut self,
         pools: BTreeMap<String, raw::Pool>,
         cluster: &model::Cluster,
+        ttl: model::TtlBounds,
     ) -> BTreeMap<String, model::Pool> {
         let path = Path::ROOT.key("pools");
         let mut checked = BTreeMap::new();
@@ -184,7 +188,7 @@ impl Checker<'_> {
             if let Err(message) = raw::text::name(&name) {
                 self.error(&path, format!("{name:?} {message}"));
             }
-            let pool = self.pool(name.clone(), pool, cluster, &path);
+            let pool = self.pool(name.clone(), pool, cluster, ttl, &path);
             checked.insert(name, pool);
         }
         checked
@@ -217,6 +221,8 @@ fn level(level: Level) -> log::LevelFilter {
         Level::Trace => log::LevelFilter::Trace,
     }
 }
+
+pub(super) use discovery::list_entry;
 
 /// CPUs that this process may use.
 pub fn cpus() -> usize {

@@ -93,8 +93,13 @@ words! {
     Address(model::Address) "listen-address" "string" "an address such as \"0.0.0.0:8080\", \"[::1]:80\" or \"unix:/path\"",
         address, show_address;
     /// Where to connect.
-    BackendAddress(model::Address) "backend-address" "string" "an address such as \"10.0.1.10:8080\" or \"unix:/path\"",
-        backend_address, show_address;
+    BackendAddress(model::Endpoint) "backend-address" "string" "an address such as \"10.0.1.10:8080\", \"app.internal:8080\" or \"unix:/path\"",
+        backend_address, show_endpoint;
+    /// A name in DNS, with or without a final dot.
+    DnsName(String) "dns-name" "string" "a DNS name such as \"app.internal\"", dns_name, String::clone;
+    /// An address, with port 53 unless it has another.
+    ResolverAddress(SocketAddr) "resolver-address" "string" "an address such as \"10.0.0.2\" or \"10.0.0.2:53\"",
+        resolver_address, ToString::to_string;
     /// An address, or `none`.
     AdminAddress(Option<model::Address>) "address-or-none" "string" "an address such as \"127.0.0.1:9901\", or \"none\"",
         admin_address, |a| a.as_ref().map_or("none".into(), show_address);
@@ -298,26 +303,88 @@ fn unix(path: &str) -> Result<model::Address, String> {
     Ok(model::Address::Unix(PathBuf::from(path)))
 }
 
-fn backend_address(text: &str) -> Result<model::Address, String> {
+fn backend_address(text: &str) -> Result<model::Endpoint, String> {
     match address(text) {
         Ok(model::Address::Tcp(socket)) if socket.port() == 0 => {
             Err("has port 0; write the backend's port".into())
         }
-        Ok(model::Address::Tcp(socket)) if socket.ip().is_unspecified() => {
+        Ok(model::Address::Tcp(socket)) if !is_of_one_host(socket.ip()) => {
             Err("is no address to connect to; write the backend's own".into())
         }
-        Err(_) if is_name_and_port(text) => {
-            Err("is a DNS name, which is not supported yet; write an IP address and a port".into())
+        Ok(address) => Ok(model::Endpoint::Address(address)),
+        Err(message) if text.parse::<IpAddr>().is_ok() || text.starts_with(['/', ':']) => {
+            Err(message)
         }
-        other => other,
+        Err(message) if text.starts_with("unix:") => Err(message),
+        Err(_) => name_and_port(text),
     }
 }
 
-fn is_name_and_port(text: &str) -> bool {
-    let (name, port) = text.rsplit_once(':').unwrap_or((text, "80"));
-    port.parse::<u16>().is_ok()
-        && name.contains(|c: char| c.is_ascii_alphabetic())
-        && host(name).is_ok()
+/// Somebody can listen there: neither unspecified nor for many at once.
+fn is_of_one_host(ip: IpAddr) -> bool {
+    let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
+    !(ip.is_unspecified() || ip.is_multicast() || broadcast)
+}
+
+fn name_and_port(text: &str) -> Result<model::Endpoint, String> {
+    let neither = "is neither an address nor a DNS name with a port; write \"IP:PORT\", \"[IPv6]:PORT\", \"NAME:PORT\" or \"unix:/path\"";
+    if text.contains("://") {
+        return Err("is a URL; write host and port alone".into());
+    }
+    let Some((name, port)) = text.rsplit_once(':') else {
+        return Err(match dns_name(text) {
+            Ok(name) => format!("has no port; write one such as \"{name}:8080\""),
+            Err(_) => neither.into(),
+        });
+    };
+    let name = dns_name(name).map_err(|_| neither.to_owned())?;
+    match port.parse::<u16>() {
+        Ok(0) => Err("has port 0; write the backend's port".into()),
+        Ok(port) => Ok(model::Endpoint::Name(name, port)),
+        Err(_) => Err(format!("has no port; write one such as \"{name}:8080\"")),
+    }
+}
+
+/// Letters, digits, `-` and `_` (names of services, and of containers) in labels of at most 63 (RFC 1035, section 2.3.4);
+/// the last one has a letter, or it would be a broken IP address.
+fn dns_name(text: &str) -> Result<String, String> {
+    let ok = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    let label_ok = |l: &str| {
+        !l.is_empty()
+            && l.len() <= 63
+            && l.bytes().all(ok)
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+    };
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let last = name.rsplit('.').next().unwrap_or_default();
+    let numeric = last.bytes().all(|b| b.is_ascii_digit());
+    if name.len() > 253 || numeric || !name.split('.').all(label_ok) {
+        return Err(
+            "is not a DNS name; write one such as \"app.internal\" (xn-- form for other scripts)"
+                .into(),
+        );
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
+fn resolver_address(text: &str) -> Result<SocketAddr, String> {
+    let address = text
+        .parse::<IpAddr>()
+        .map(|ip| SocketAddr::new(ip, 53))
+        .or_else(|_| text.parse::<SocketAddr>())
+        .map_err(|_| "is not an IP address; write one such as \"10.0.0.2\" or \"10.0.0.2:53\"")?;
+    if address.port() == 0 || !is_of_one_host(address.ip()) {
+        return Err("is no address to send to; write the DNS server's own".into());
+    }
+    Ok(address)
+}
+
+fn show_endpoint(endpoint: &model::Endpoint) -> String {
+    match endpoint {
+        model::Endpoint::Address(address) => show_address(address),
+        model::Endpoint::Name(name, port) => format!("{name}:{port}"),
+    }
 }
 
 pub(crate) fn show_address(address: &model::Address) -> String {

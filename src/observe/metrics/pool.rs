@@ -1,6 +1,7 @@
 //! What is counted of one pool.
 
 use super::cells::{Counters, Gauge, Gauges, Histogram, Ratio};
+use super::discovery::DiscoveryMetrics;
 use super::families::Families;
 use crate::sticky::StickyResult;
 
@@ -46,6 +47,8 @@ pub struct PoolMetrics {
     pub membership: Counters<MembershipChange>,
     /// Backends in each state, those that leave among those that drain.
     pub members: Gauges<BackendState>,
+    /// The sources of its members.
+    pub discovery: DiscoveryMetrics,
     /// Requests to a pool with sticky sessions.
     pub sticky: Counters<StickyResult>,
     /// Largest request rate of a backend against its fair part; 0 until the pool has sticky sessions.
@@ -72,6 +75,7 @@ impl Default for PoolMetrics {
             fail_open: Gauge::default(),
             membership: Counters::default(),
             members: Gauges::default(),
+            discovery: DiscoveryMetrics::default(),
             sticky: Counters::default(),
             sticky_skew: Ratio::default(),
         }
@@ -84,6 +88,7 @@ impl PoolMetrics {
         self.collect_requests(&labels, out);
         self.collect_health(&labels, out);
         self.collect_members(&labels, out);
+        self.discovery.collect(&labels, out);
         self.collect_sticky(&labels, out);
     }
 

@@ -167,7 +167,7 @@ proptest! {
         let (pool, _) = build(&settings, now);
         let mut known: std::collections::HashMap<String, Arc<Backend>> = std::collections::HashMap::new();
         for (wanted, seconds) in steps {
-            now += seconds * SECOND;
+            now += Duration::from_secs(seconds);
             pool.tick(now);
             known.retain(|id, _| pool.backend(id).is_some());
             let wanted: Vec<usize> = wanted.into_iter().collect();
