@@ -6,6 +6,7 @@
 //!       - { name: partner, key: "${file:/run/secrets/partner_key}" }
 //!       - { name: legacy, sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08" }
 //! ```
+//! Where several places are configured, each may hold the key, but only the same one: a request that shows two is refused.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use crate::credentials::{self, Shown};
 use crate::filter::units::Header;
 use crate::filter::{Build, BuildError, Exchange, Filter, Hooks, Response, Verdict};
 
@@ -28,7 +30,7 @@ pub struct Config {
     pub header: Option<Header>,
     /// The cookie that holds it.
     pub cookie: Option<String>,
-    /// The query parameter that holds it; logs of others will show it.
+    /// The query parameter that holds it. The access log shows `***` in place of its value; logs of others will show it.
     pub query: Option<String>,
     /// The keys.
     pub keys: Vec<KeyConfig>,
@@ -63,15 +65,29 @@ pub struct ApiKey {
 }
 
 impl ApiKey {
-    fn shown(&self, exchange: &Exchange) -> Option<[u8; 32]> {
-        let digest = |key: &str| Sha256::digest(key.as_bytes()).into();
-        let header = self.header.as_ref().and_then(|name| exchange.header(name));
-        let cookie = || exchange.cookie(self.cookie.as_deref()?);
-        if let Some(key) = header.or_else(cookie) {
-            return Some(digest(key));
+    /// The key, wherever it is. One that is there twice, or that another place disagrees with, is no key.
+    fn shown<'a>(&self, exchange: &'a Exchange) -> Shown<'a> {
+        let headers = &exchange.request.headers;
+        let header = self.header.as_ref();
+        let header = header.map(|name| credentials::in_header(headers, name, ""));
+        let cookie = self.cookie.as_ref();
+        let cookie = cookie.map(|name| credentials::in_cookie(headers, name));
+        let query = self.query.as_ref();
+        let query = query.map(|name| credentials::in_query(exchange.request.uri.query(), name));
+        let places = [header, cookie, query].into_iter().flatten();
+        places.fold(Shown::Nothing, Shown::and)
+    }
+
+    /// Whose key it is, or why it is none.
+    fn owner(&self, exchange: &Exchange) -> Result<&Arc<str>, &'static str> {
+        match self.shown(exchange) {
+            Shown::Nothing => Err("api_key: no key"),
+            Shown::Unusable => Err("api_key: more than one key"),
+            Shown::One(key) => {
+                let digest: [u8; 32] = Sha256::digest(&key).into();
+                self.names.get(&digest).ok_or("api_key: unknown key")
+            }
         }
-        let key = exchange.query(self.query.as_deref()?)?;
-        Some(digest(&key))
     }
 }
 
@@ -81,16 +97,23 @@ impl Filter for ApiKey {
         Hooks::REQUEST
     }
 
+    fn owned_headers(&self) -> Vec<HeaderName> {
+        self.header
+            .iter()
+            .chain(&self.name_header)
+            .cloned()
+            .collect()
+    }
+
     async fn on_request(&self, exchange: &mut Exchange) -> Verdict {
-        let shown = self.shown(exchange);
-        let Some(name) = shown.and_then(|digest| self.names.get(&digest)) else {
-            exchange.set_reason(match shown {
-                None => "api_key: no key",
-                Some(_) => "api_key: unknown key",
-            });
-            let challenge = HeaderValue::from_static("ApiKey");
-            let response = Response::plain(StatusCode::UNAUTHORIZED);
-            return response.header(WWW_AUTHENTICATE, challenge).into();
+        let name = match self.owner(exchange) {
+            Ok(name) => name,
+            Err(reason) => {
+                exchange.set_reason(reason);
+                let challenge = HeaderValue::from_static("ApiKey");
+                let response = Response::plain(StatusCode::UNAUTHORIZED);
+                return response.header(WWW_AUTHENTICATE, challenge).into();
+            }
         };
         let headers = &mut exchange.request.headers;
         if let Some(header) = self.header.as_ref().filter(|_| !self.forward) {
@@ -101,6 +124,10 @@ impl Filter for ApiKey {
         }
         exchange.attributes.set("api_key.name", name.to_string());
         Verdict::Continue
+    }
+
+    fn secret_query_names(&self) -> Vec<&str> {
+        self.query.as_deref().into_iter().collect()
     }
 }
 
@@ -205,6 +232,49 @@ mod tests {
                 401
             );
         }
+    }
+
+    #[test]
+    fn two_keys_are_none() {
+        let route = Route::of::<ApiKey>(json!({
+            "header": "x-api-key", "cookie": "k", "query": "key", "forward": true,
+            "keys": [{ "name": "a", "key": KEY }],
+        }));
+        let good = format!("k={KEY}");
+        for (target, fields, passes) in [
+            (format!("/?key={KEY}"), vec![("x-api-key", KEY)], true),
+            (format!("/?key={KEY}"), vec![("cookie", &*good)], true),
+            ("/?key=x".into(), vec![("x-api-key", KEY)], false),
+            (format!("/?key={KEY}&k%65y={KEY}"), vec![], false),
+            (format!("/?a=b;key=x&key={KEY}"), vec![], false),
+            (
+                "/".into(),
+                vec![("x-api-key", KEY), ("x-api-key", "x")],
+                false,
+            ),
+            (
+                "/".into(),
+                vec![("x-api-key", KEY), ("cookie", "k=x")],
+                false,
+            ),
+            (
+                "/".into(),
+                vec![("cookie", &*good), ("cookie", "k=x")],
+                false,
+            ),
+        ] {
+            let call = fields
+                .iter()
+                .fold(Call::get(&target), |call, (name, value)| {
+                    call.header(name, value)
+                });
+            let seen = route.send(call);
+            assert_eq!(seen.reached_backend(), passes, "{target} {fields:?}");
+            if !passes {
+                assert_eq!(seen.reason(), Some("api_key: more than one key"));
+            }
+        }
+        assert_eq!(route.filters().secret_query_names(), [Box::from("key")]);
     }
 
     #[test]

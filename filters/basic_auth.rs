@@ -6,12 +6,15 @@
 //! - basic_auth: { users_file: conf/htpasswd, user_header: x-user }
 //! ```
 //! Hashes are Argon2 (PHC strings) or bcrypt (`htpasswd -B`). They are checked beside the request threads, a few at a
-//! time; a password that was right is remembered as a digest for `cache`.
+//! time, each client address in its turn; a password that was right is remembered as a digest for `cache`.
 
+mod shares;
+
+use std::any::Any;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use argon2::{Argon2, PasswordHash, PasswordVerifier};
 use async_trait::async_trait;
@@ -21,11 +24,12 @@ use http::StatusCode;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tokio::sync::Semaphore;
 
+use crate::credentials::{self, Shown};
 use crate::filter::cache::{self, Cache};
 use crate::filter::units::{Header, Span};
 use crate::filter::{Build, BuildError, Exchange, Filter, Hooks, Response, Verdict};
+use shares::{Client, Shares};
 
 /// Asks for a user name and a password.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -47,7 +51,9 @@ pub struct Config {
     /// How long a password that was right need not be hashed again. Default: 5m.
     #[serde(default = "cache_for")]
     pub cache: Span,
-    /// Passwords hashed at a time; more get 503. Default: 4.
+    /// Passwords hashed at a time, 1 to 1024. One client address (IPv6: one /64) has half of them at most. More wait for
+    /// their turn: an address that guessed wrong several times within a minute comes after all others, and who waits for 5s
+    /// gets 503. A password that is remembered (`cache`) needs no turn. Default: 4.
     #[serde(default = "hashing")]
     pub max_hashing: usize,
 }
@@ -77,9 +83,23 @@ pub struct BasicAuth {
     decoy: Arc<str>,
     user_header: Option<HeaderName>,
     forward: bool,
-    cache_for: Duration,
-    verified: Cache<()>,
-    hashing: Semaphore,
+    remembered: Arc<Remembered>,
+    shares: Arc<Shares>,
+}
+
+/// Passwords that were right, as digests under a key of this process: they tell nothing to who reads them elsewhere.
+struct Remembered {
+    key: [u8; 32],
+    digests: Cache<()>,
+    /// How long each is.
+    kept: Duration,
+}
+
+impl Remembered {
+    fn digest(&self, user: &str, password: &str, hash: &str) -> cache::Key {
+        let parts = [user, password, hash].map(str::as_bytes);
+        cache::key(&[&self.key, parts[0], parts[1], parts[2]])
+    }
 }
 
 /// Why someone does not get in.
@@ -91,35 +111,55 @@ enum Refused {
 
 impl BasicAuth {
     async fn check(&self, exchange: &Exchange) -> Result<String, Refused> {
-        let header = exchange.header(&AUTHORIZATION).ok_or(Refused::Missing)?;
-        let (user, password) = credentials(header).ok_or(Refused::Wrong)?;
+        let (user, password) = credentials(exchange)?;
         let known = self.users.get(&user);
-        let hash = known.unwrap_or(&self.decoy);
-        let key = cache::key(&[user.as_bytes(), password.as_bytes(), hash.as_bytes()]);
-        if self.verified.get(&key, exchange.time()).is_some() {
+        let hash = Arc::clone(known.unwrap_or(&self.decoy));
+        let digest = self.remembered.digest(&user, &password, &hash);
+        let is_remembered = |now: SystemTime| {
+            known.is_some() && self.remembered.digests.get(&digest, now).is_some()
+        };
+        let now = exchange.time();
+        if is_remembered(now) {
             return Ok(user);
         }
-        let _turn = self.hashing.try_acquire().map_err(|_| Refused::Busy)?;
-        let hash = Arc::clone(hash);
-        let right = tokio::task::spawn_blocking(move || matches(&hash, &password)).await;
+        let client = Client::of(exchange);
+        let turn = self.shares.turn(client).await.ok_or(Refused::Busy)?;
+        // Found right for another request of the same user, while this one waited.
+        if is_remembered(now) {
+            return Ok(user);
+        }
+        // The turn ends with the hashing, even if nobody waits for it any more.
+        let hashing = move || {
+            let _turn = turn;
+            matches(&hash, &password)
+        };
+        let right = tokio::task::spawn_blocking(hashing).await;
         if !right.unwrap_or(false) || known.is_none() {
+            self.shares.guessed_wrong(client, exchange.started());
             return Err(Refused::Wrong);
         }
-        let now = exchange.time();
-        self.verified.insert(key, (), now + self.cache_for, now);
+        let until = now + self.remembered.kept;
+        self.remembered.digests.insert(digest, (), until, now);
         Ok(user)
     }
 }
 
-/// User and password of a `Basic` header.
-fn credentials(header: &str) -> Option<(String, String)> {
-    let (scheme, encoded) = header.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") || encoded.len() > MAX_CREDENTIALS {
-        return None;
+/// User and password of a request (RFC 7617 section 2): one `Authorization` line, no control characters.
+fn credentials(exchange: &Exchange) -> Result<(String, String), Refused> {
+    let headers = &exchange.request.headers;
+    let shown = credentials::in_header(headers, &AUTHORIZATION, "Basic ");
+    if shown == Shown::Nothing {
+        return Err(Refused::Missing);
     }
-    let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
-    let (user, password) = decoded.split_once(':')?;
-    Some((user.to_string(), password.to_string()))
+    let encoded = shown.text().filter(|text| text.len() <= MAX_CREDENTIALS);
+    let decoded = encoded.and_then(|text| STANDARD.decode(text).ok());
+    let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
+    let decoded = decoded.filter(|text| !text.contains(char::is_control));
+    let (user, password) = decoded
+        .as_deref()
+        .and_then(|text| text.split_once(':'))
+        .ok_or(Refused::Wrong)?;
+    Ok((user.to_owned(), password.to_owned()))
 }
 
 /// Both crates compare in constant time.
@@ -147,6 +187,10 @@ fn is_hash(text: &str) -> bool {
 impl Filter for BasicAuth {
     fn hooks(&self) -> Hooks {
         Hooks::REQUEST
+    }
+
+    fn owned_headers(&self) -> Vec<HeaderName> {
+        self.user_header.iter().cloned().collect()
     }
 
     async fn on_request(&self, exchange: &mut Exchange) -> Verdict {
@@ -183,6 +227,15 @@ impl Filter for BasicAuth {
         exchange.attributes.set("basic_auth.user", user);
         Verdict::Continue
     }
+
+    /// After a reload nobody's password need be hashed again: a digest holds the hash, so that it is good for that one only.
+    fn adopt(&mut self, previous: &dyn Any) {
+        if let Some(previous) = previous.downcast_ref::<BasicAuth>()
+            && previous.remembered.kept == self.remembered.kept
+        {
+            self.remembered = Arc::clone(&previous.remembered);
+        }
+    }
 }
 
 impl Build for BasicAuth {
@@ -198,6 +251,10 @@ impl Build for BasicAuth {
             users.extend(text.lines().filter_map(user_line));
         }
         for (user, hash) in &users {
+            if user.contains(char::is_control) || user.contains(':') {
+                let say = "write a name without control characters and colons";
+                return Err(BuildError::at(format!("users.{user}"), say));
+            }
             if !is_hash(hash) {
                 let say = "write an Argon2 or bcrypt hash: $argon2id$... or $2b$...";
                 return Err(BuildError::at(format!("users.{user}"), say));
@@ -221,11 +278,21 @@ impl Build for BasicAuth {
             decoy,
             user_header: config.user_header.map(|name| name.0),
             forward: config.forward,
-            cache_for: config.cache.0,
-            verified: Cache::new(CACHED),
-            hashing: Semaphore::new(config.max_hashing),
+            remembered: Arc::new(Remembered {
+                key: secret()?,
+                digests: Cache::new(CACHED),
+                kept: config.cache.0,
+            }),
+            shares: Shares::new(config.max_hashing),
         })
     }
+}
+
+fn secret() -> Result<[u8; 32], BuildError> {
+    let mut secret = [0; 32];
+    let filled = getrandom::fill(&mut secret);
+    filled.map_err(|e| BuildError::new(format!("the system gives no random bytes: {e}")))?;
+    Ok(secret)
 }
 
 fn user_line(line: &str) -> Option<(String, String)> {
@@ -235,107 +302,4 @@ fn user_line(line: &str) -> Option<(String, String)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{Call, Route, refusal};
-    use argon2::password_hash::{PasswordHasher, SaltString};
-    use serde_json::{Value, json};
-
-    /// Cheap hashes of `secret`.
-    fn users() -> Value {
-        let params = argon2::Params::new(8, 1, 1, None).unwrap();
-        let argon = Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
-        let salt = SaltString::from_b64("c29tZXNhbHQ").unwrap();
-        let ann = argon.hash_password(b"secret", &salt).unwrap().to_string();
-        json!({ "ann": ann, "bob": bcrypt::hash("secret", 4).unwrap() })
-    }
-
-    fn call(user: &str, password: &str) -> Call {
-        let encoded = STANDARD.encode(format!("{user}:{password}"));
-        Call::get("/").header("authorization", format!("Basic {encoded}"))
-    }
-
-    #[test]
-    fn both_kinds_of_hash_let_the_right_password_in() {
-        let route = Route::of::<BasicAuth>(json!({ "users": users(), "user_header": "x-user" }));
-        for user in ["ann", "bob"] {
-            for _ in 0..2 {
-                let seen = route.send(call(user, "secret").header("x-user", "root"));
-                assert_eq!(seen.backend().header("x-user"), Some(user));
-                assert_eq!(seen.backend().header("authorization"), None);
-                assert_eq!(seen.attribute("basic_auth.user").as_deref(), Some(user));
-            }
-            assert_eq!(route.send(call(user, "wrong")).status(), 401);
-        }
-    }
-
-    #[test]
-    fn others_are_asked_for_credentials() {
-        let route = Route::of::<BasicAuth>(json!({ "users": users(), "realm": "St\"aging" }));
-        let seen = route.send(Call::get("/"));
-        assert_eq!(seen.status(), 401);
-        assert_eq!(
-            seen.header("www-authenticate"),
-            Some("Basic realm=\"Staging\", charset=\"UTF-8\"")
-        );
-        assert_eq!(seen.reason(), Some("basic_auth: no credentials"));
-        let seen = route.send(call("eve", "secret"));
-        assert_eq!(
-            (seen.status(), seen.reason()),
-            (401, Some("basic_auth: wrong credentials"))
-        );
-        assert_eq!(seen.text(), "401 Unauthorized\n");
-    }
-
-    #[test]
-    fn what_is_no_basic_header_is_refused() {
-        let route = Route::of::<BasicAuth>(json!({ "users": users() }));
-        let long = format!("Basic {}", "A".repeat(100_000));
-        for bad in [
-            "Basic",
-            "Basic !!!",
-            "Bearer abc",
-            "Basic YW5u",
-            "Basic /////w==",
-            &long,
-        ] {
-            assert_eq!(
-                route
-                    .send(Call::get("/").header("authorization", bad))
-                    .status(),
-                401
-            );
-        }
-    }
-
-    #[test]
-    fn with_no_turn_left_it_is_503_not_a_queue() {
-        let filter =
-            BasicAuth::build(serde_json::from_value(json!({ "users": users() })).unwrap()).unwrap();
-        let _all = filter.hashing.try_acquire_many(4).unwrap();
-        let mut exchange = call("ann", "secret").exchange();
-        let verdict = futures_util::FutureExt::now_or_never(filter.on_request(&mut exchange));
-        let Some(Verdict::Respond(response)) = verdict else {
-            panic!("an answer at once");
-        };
-        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
-    }
-
-    #[test]
-    fn files_and_bad_configs() {
-        assert_eq!(
-            user_line("ann:$2y$05$x"),
-            Some(("ann".into(), "$2y$05$x".into()))
-        );
-        assert_eq!(user_line("# ann:x"), None);
-        assert_eq!(refusal::<BasicAuth>(&json!({})).path, "");
-        assert_eq!(
-            refusal::<BasicAuth>(&json!({ "users": { "ann": "secret" } })).path,
-            "users.ann"
-        );
-        assert_eq!(
-            refusal::<BasicAuth>(&json!({ "users_file": "/nonexistent" })).path,
-            "users_file"
-        );
-    }
-}
+mod tests;

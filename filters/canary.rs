@@ -71,6 +71,10 @@ impl Filter for Canary {
         Hooks::POOL
     }
 
+    fn owned_headers(&self) -> Vec<HeaderName> {
+        self.header.iter().map(|(name, _)| name.clone()).collect()
+    }
+
     async fn on_pool(&self, exchange: &mut Exchange, choice: &mut PoolChoice) {
         if self.opted_in(exchange) {
             choice.pool = Arc::clone(&self.pool);

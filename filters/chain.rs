@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 
 use crate::filter::{
     Admission, Connection, Exchange, Filter, Finished, Hooks, PoolChoice, RequestHead, Response,
@@ -86,9 +86,9 @@ impl Meter for Unobserved {
     fn panicked(&self) {}
 }
 
-/// A response that cannot be finished, because a filter panicked in the middle of its body: close the stream.
+/// A response that cannot be finished, because a filter panicked or gave up in the middle of its body: close the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("filter {filter} panicked in a response body")]
+#[error("filter {filter} could not go on with a response body")]
 pub struct BrokenBody {
     /// The filter's name.
     pub filter: &'static str,
@@ -108,6 +108,7 @@ pub struct Chain {
     finished: Box<[Step]>,
     /// Of all filters together.
     hooks: Hooks,
+    secret_query_names: Box<[Box<str>]>,
 }
 
 impl Chain {
@@ -146,6 +147,11 @@ impl Chain {
                 .iter()
                 .map(|(_, filter)| filter.hooks())
                 .fold(Hooks::empty(), Hooks::union),
+            secret_query_names: kept
+                .iter()
+                .flat_map(|(_, filter)| filter.secret_query_names())
+                .map(Box::from)
+                .collect(),
             filters: kept,
         }
     }
@@ -175,6 +181,18 @@ impl Chain {
             let pools = filter.pools().into_iter();
             pools.map(move |pool| (place, pool))
         })
+    }
+
+    /// Every request header that backends believe because of a filter.
+    pub fn owned_headers(&self) -> impl Iterator<Item = HeaderName> {
+        let filters = self.filters.iter();
+        filters.flat_map(|(_, filter)| filter.owned_headers())
+    }
+
+    /// Query parameters that hold a secret: their values are not for logs.
+    #[must_use]
+    pub fn secret_query_names(&self) -> &[Box<str>] {
+        &self.secret_query_names
     }
 
     /// The filters' own counters, for a scrape: filter, event, count.
@@ -289,7 +307,7 @@ impl Chain {
     /// A piece of the response body.
     ///
     /// # Errors
-    /// A filter panicked; the body cannot be completed.
+    /// A filter panicked or gave up; the body cannot be completed.
     pub fn response_body(
         &self,
         exchange: &mut Exchange,
@@ -341,7 +359,10 @@ impl Chain {
         for step in self.response_body.iter().filter(|s| s.place < below) {
             exchange.enter(step.place);
             let hook = || step.filter.on_response_body(exchange, chunk, end);
-            isolated(step, &mut lap, hook).map_err(|_| BrokenBody { filter: step.name })?;
+            let done = isolated(step, &mut lap, hook);
+            if done.is_err() || exchange.is_broken_off() {
+                return Err(BrokenBody { filter: step.name });
+            }
         }
         Ok(())
     }

@@ -6,22 +6,30 @@
 //!     send_headers: [authorization, cookie]
 //!     take_headers: [x-user, x-roles]
 //! ```
-//! The service gets a GET with `X-Forwarded-Method`, `-Proto`, `-Host`, `-Uri` and `-For`, without the body. 2xx lets
-//! the request pass; 3xx and 4xx go to the client as they are. No answer, or 5xx, is `on_failure`.
+//! The service gets a GET with `X-Forwarded-Method`, `-Proto`, `-Host`, `-Uri` and `-For`, without the body. `-Uri` is what
+//! goes on to the backend, but for a `rewrite` of the route or of a later filter: in no mode of `paths` but `as_is` does it
+//! hold what the two could read differently. `-For` is the client's address, or `unknown` where a trusted proxy named it in a
+//! way that can't be read. 2xx lets
+//! the request pass; 3xx and 4xx go to the client with their fields and body, but for what belongs to the connection. No
+//! answer, 304 or 5xx is `on_failure`.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, COOKIE, HeaderMap, HeaderName, HeaderValue,
+    RETRY_AFTER, SET_COOKIE,
+};
 use http::{Request, StatusCode, Uri};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
 use crate::filter::units::{Header, Span};
-use crate::filter::{Build, BuildError, Exchange, Filter, Hooks, Response, Verdict};
+use crate::filter::{Build, BuildError, Exchange, Filter, Hooks, Response, ResponseHead, Verdict};
+use crate::hops;
 use crate::outbound::{self, Outbound};
 
 /// Asks a service over HTTP whether a request may pass.
@@ -33,12 +41,18 @@ pub struct Config {
     /// For the whole answer, 1ms to 1m. Default: 1s.
     #[serde(default = "timeout")]
     pub timeout: Span,
-    /// Request headers that the service gets. Default: authorization, cookie.
+    /// Request headers that the service gets, beside the `x-forwarded-*` that tell it what is asked for. Default:
+    /// authorization, cookie. A request with two `authorization` lines is refused, as the service might read another one
+    /// than the backend.
     #[serde(default = "send_headers")]
     pub send_headers: Vec<Header>,
     /// Headers of its answer that the backend gets; what the client sent there is dropped.
     #[serde(default)]
     pub take_headers: Vec<Header>,
+    /// Headers of an answer that lets pass which the client gets with its response, such as `set-cookie` of a service that
+    /// renews sessions. A response that gets a cookie so is not for shared caches: it is made `private`. Default: none.
+    #[serde(default)]
+    pub client_headers: Vec<Header>,
     /// What happens when the service does not answer: `closed` refuses with 503, `open` lets pass. Default: closed.
     #[serde(default)]
     pub on_failure: OnFailure,
@@ -72,15 +86,32 @@ fn max_in_flight() -> usize {
 
 /// The largest answer that is read.
 const MAX_ANSWER: usize = 64 * 1024;
-/// Headers of a refusal that make no sense on another connection.
-const HOP_BY_HOP: [&str; 6] = [
+/// Headers that belong to one message on one connection: never sent on, in either direction.
+static OF_CONNECTION: [&str; 9] = [
     "connection",
     "keep-alive",
     "proxy-connection",
     "transfer-encoding",
+    "te",
+    "trailer",
     "upgrade",
     "content-length",
+    "expect",
 ];
+/// Headers of a question that are this filter's own.
+static OF_QUESTION: [&str; 6] = [
+    "host",
+    "x-forwarded-method",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-uri",
+    "x-forwarded-for",
+];
+/// Headers that overrule `Cache-Control` in some caches (RFC 9213).
+const TARGETED_CACHE_CONTROL: [&str; 2] = ["cdn-cache-control", "surrogate-control"];
+
+/// What the client's response gets of the service's answer.
+struct ForClient(Vec<(HeaderName, HeaderValue)>);
 
 /// See the module.
 pub struct ExtAuth {
@@ -88,6 +119,7 @@ pub struct ExtAuth {
     client: Outbound,
     send_headers: Vec<HeaderName>,
     take_headers: Vec<HeaderName>,
+    client_headers: Vec<HeaderName>,
     on_failure: OnFailure,
     in_flight: Semaphore,
     passed: AtomicU64,
@@ -107,13 +139,14 @@ impl ExtAuth {
             .header("x-forwarded-proto", exchange.scheme())
             .header("x-forwarded-host", exchange.host().unwrap_or_default())
             .header("x-forwarded-uri", target)
-            .header("x-forwarded-for", exchange.client().to_string())
+            .header("x-forwarded-for", client(exchange))
             .body(Bytes::new())?;
         for name in &self.send_headers {
             for value in request.headers.get_all(name) {
                 question.headers_mut().append(name, value.clone());
             }
         }
+        hops::set(question.headers_mut(), hops::passed(&request.headers));
         Ok(question)
     }
 
@@ -123,9 +156,7 @@ impl ExtAuth {
         let question = self.question(exchange).ok()?;
         let answer = self.client.ask(question).await;
         let answer = answer.inspect_err(|error| log::debug!("ext_auth: {}: {error}", self.url));
-        answer
-            .ok()
-            .filter(|answer| !answer.status().is_server_error())
+        answer.ok().filter(|answer| is_verdict(answer.status()))
     }
 
     fn unanswered(&self, exchange: &mut Exchange) -> Verdict {
@@ -148,6 +179,14 @@ impl ExtAuth {
                 exchange.request.headers.append(name, value.clone());
             }
         }
+        let for_client = self.client_headers.iter().flat_map(|name| {
+            let values = answer.get_all(name).into_iter();
+            values.map(|value| (name.clone(), value.clone()))
+        });
+        let for_client: Vec<_> = for_client.collect();
+        if !for_client.is_empty() {
+            exchange.set_state(ForClient(for_client));
+        }
         Verdict::Continue
     }
 
@@ -157,29 +196,103 @@ impl ExtAuth {
         exchange.set_reason(format!("ext_auth: answered {}", head.status.as_u16()));
         let mut response = Response::new(head.status);
         response.head.headers = head.headers;
-        for name in HOP_BY_HOP {
-            response.head.headers.remove(name);
-        }
+        remove_of_connection(&mut response.head.headers);
         response.body = body;
         response.into()
+    }
+}
+
+/// As RFC 7239, section 6, writes it.
+fn client(exchange: &Exchange) -> String {
+    let client = exchange.client();
+    client.map_or_else(|| "unknown".to_owned(), |client| client.to_string())
+}
+
+/// A 2xx lets pass, any other redirection or client error refuses. What is neither is no answer: a 5xx, a switch of
+/// protocols, and 304, by which the client would show what it has cached.
+fn is_verdict(status: StatusCode) -> bool {
+    let refuses = status.is_redirection() || status.is_client_error();
+    status.is_success() || (refuses && status != StatusCode::NOT_MODIFIED)
+}
+
+/// Also takes out what `Connection` names (RFC 9110 section 7.6.1).
+fn remove_of_connection(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .collect();
+    for name in &named {
+        headers.remove(name);
+    }
+    for name in OF_CONNECTION {
+        headers.remove(name);
+    }
+}
+
+/// One client's cookie must not be handed to others by a cache between (RFC 9111 section 7.3).
+fn make_private(headers: &mut HeaderMap) {
+    let lines = headers.get_all(CACHE_CONTROL).iter();
+    let mut directives = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let is_private = directives.any(|directive| {
+        let directive = directive.trim_ascii();
+        directive.eq_ignore_ascii_case(b"private") || directive.eq_ignore_ascii_case(b"no-store")
+    });
+    if !is_private {
+        headers.append(CACHE_CONTROL, HeaderValue::from_static("private"));
+    }
+    for name in TARGETED_CACHE_CONTROL {
+        headers.remove(name);
     }
 }
 
 #[async_trait]
 impl Filter for ExtAuth {
     fn hooks(&self) -> Hooks {
-        Hooks::REQUEST
+        Hooks::REQUEST | Hooks::RESPONSE
+    }
+
+    fn owned_headers(&self) -> Vec<HeaderName> {
+        self.take_headers.clone()
     }
 
     async fn on_request(&self, exchange: &mut Exchange) -> Verdict {
         for name in &self.take_headers {
             exchange.request.headers.remove(name);
         }
+        let lines = exchange.request.headers.get_all(AUTHORIZATION).iter();
+        if lines.count() > 1 && self.send_headers.contains(&AUTHORIZATION) {
+            exchange.set_reason("ext_auth: two authorization lines");
+            return Response::plain(StatusCode::BAD_REQUEST).into();
+        }
         match self.ask(exchange).await {
             None => self.unanswered(exchange),
             Some(answer) if answer.status().is_success() => self.pass(exchange, answer.headers()),
             Some(answer) => self.refuse(exchange, answer),
         }
+    }
+
+    async fn on_response(&self, exchange: &mut Exchange, head: &mut ResponseHead) -> Verdict {
+        let Some(ForClient(fields)) = exchange.take_state() else {
+            return Verdict::Continue;
+        };
+        for name in self
+            .client_headers
+            .iter()
+            .filter(|name| **name != SET_COOKIE)
+        {
+            if fields.iter().any(|(given, _)| given == name) {
+                head.headers.remove(name);
+            }
+        }
+        for (name, value) in fields {
+            if name == SET_COOKIE {
+                make_private(&mut head.headers);
+            }
+            head.headers.append(name, value);
+        }
+        Verdict::Continue
     }
 
     fn counts(&self) -> Vec<(&'static str, u64)> {
@@ -203,12 +316,21 @@ impl Build for ExtAuth {
         if !(1..=65_536).contains(&config.max_in_flight) {
             return Err(BuildError::at("max_in_flight", "write 1 to 65536"));
         }
+        let sent = OF_CONNECTION.iter().chain(&OF_QUESTION);
+        refuse_names("send_headers", &config.send_headers, sent)?;
+        refuse_names("take_headers", &config.take_headers, OF_CONNECTION.iter())?;
+        refuse_names(
+            "client_headers",
+            &config.client_headers,
+            OF_CONNECTION.iter(),
+        )?;
         let names = |list: Vec<Header>| list.into_iter().map(|name| name.0).collect();
         Ok(ExtAuth {
             url: outbound::url(&config.url, "url")?,
             client: Outbound::new(config.timeout.0, MAX_ANSWER)?,
             send_headers: names(config.send_headers),
             take_headers: names(config.take_headers),
+            client_headers: names(config.client_headers),
             on_failure: config.on_failure,
             in_flight: Semaphore::new(config.max_in_flight),
             passed: AtomicU64::new(0),
@@ -218,110 +340,21 @@ impl Build for ExtAuth {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::outbound::loopback::Loopback;
-    use crate::testing::{Call, Route, refusal};
-    use serde_json::json;
-
-    fn route(url: &str) -> Route {
-        Route::of::<ExtAuth>(json!({ "url": url, "take_headers": ["x-user"], "timeout": "2s" }))
-    }
-
-    #[tokio::test]
-    async fn the_service_is_told_what_it_needs_and_lets_pass() {
-        let service = Loopback::answering("200 OK", "x-user: ann\r\nx-other: no\r\n", "");
-        let call = Call::post("/orders?id=1", "body")
-            .header("cookie", "sid=1")
-            .header("x-secret", "no");
-        let seen = route(&service.url("/check"))
-            .send_async(call.header("x-user", "root"))
-            .await;
-        assert_eq!(seen.status(), 200);
-        let users: Vec<_> = seen
-            .backend()
-            .head
-            .headers
-            .get_all("x-user")
-            .iter()
-            .collect();
-        assert_eq!(users, ["ann"]);
-        assert_eq!(seen.backend().header("x-other"), None);
-        let asked = service.heard();
-        assert!(asked.starts_with("GET /check HTTP/1.1\r\n"), "{asked}");
-        for line in [
-            "x-forwarded-method: POST",
-            "x-forwarded-uri: /orders?id=1",
-            "x-forwarded-host: example.com",
-            "x-forwarded-for: 192.0.2.1",
-            "x-forwarded-proto: http",
-            "cookie: sid=1",
-        ] {
-            assert!(asked.contains(line), "{line} in {asked}");
+/// A header that frames a message, or that this filter sets, would stand there twice or cut the message elsewhere.
+fn refuse_names<'a>(
+    key: &str,
+    names: &[Header],
+    refused: impl Iterator<Item = &'a &'static str> + Clone,
+) -> Result<(), BuildError> {
+    let is_refused = |name: &Header| refused.clone().any(|refused| name.0 == *refused);
+    match names.iter().position(is_refused) {
+        Some(at) => {
+            let say = "belongs to each message itself; leave it out";
+            Err(BuildError::at(format!("{key}[{at}]"), say))
         }
-        assert!(!asked.contains("x-secret") && !asked.contains("body"));
-    }
-
-    #[tokio::test]
-    async fn its_refusal_goes_to_the_client() {
-        let service =
-            Loopback::answering("302 Found", "location: /login\r\nset-cookie: a=b\r\n", "go");
-        let seen = route(&service.url("/")).send_async(Call::get("/")).await;
-        assert_eq!((seen.status(), seen.text()), (302, "go"));
-        assert_eq!(seen.header("location"), Some("/login"));
-        assert_eq!(seen.header("set-cookie"), Some("a=b"));
-        assert_eq!(seen.reason(), Some("ext_auth: answered 302"));
-        assert!(!seen.reached_backend());
-    }
-
-    #[tokio::test]
-    async fn without_an_answer_closed_refuses_and_open_lets_pass() {
-        let broken = Loopback::answering("500 Internal Server Error", "", "");
-        let gone = "http://127.0.0.1:1/".to_string();
-        let large = Loopback::answering("200 OK", "", &"x".repeat(MAX_ANSWER + 1));
-        for url in [broken.url("/"), gone, large.url("/")] {
-            let seen = route(&url)
-                .send_async(Call::get("/").header("x-user", "root"))
-                .await;
-            assert_eq!(
-                (seen.status(), seen.reason()),
-                (503, Some("ext_auth: no answer"))
-            );
-            let open = json!({ "url": url, "on_failure": "open", "take_headers": ["x-user"] });
-            let seen = Route::of::<ExtAuth>(open)
-                .send_async(Call::get("/").header("x-user", "root"))
-                .await;
-            assert_eq!(
-                seen.attribute("ext_auth.failed_open").as_deref(),
-                Some("true")
-            );
-            assert_eq!(
-                seen.backend().header("x-user"),
-                None,
-                "nobody vouches for it"
-            );
-        }
-    }
-
-    #[tokio::test]
-    async fn a_service_that_hangs_is_given_up() {
-        let service = Loopback::silent();
-        let config = json!({ "url": service.url("/"), "timeout": "20ms" });
-        let seen = Route::of::<ExtAuth>(config)
-            .send_async(Call::get("/"))
-            .await;
-        assert_eq!(seen.status(), 503);
-    }
-
-    #[test]
-    fn bad_configs() {
-        assert_eq!(refusal::<ExtAuth>(&json!({ "url": "/check" })).path, "url");
-        assert_eq!(
-            refusal::<ExtAuth>(&json!({ "url": "http://a/", "timeout": "0s" })).path,
-            "timeout"
-        );
-        let fail = json!({ "url": "http://a/", "on_failure": "ajar" });
-        assert_eq!(refusal::<ExtAuth>(&fail).path, "on_failure");
+        None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,6 +27,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::HeaderName;
 
 bitflags::bitflags! {
     /// Which hooks a filter has. A hook that is not named here is never called, and costs nothing.
@@ -142,8 +143,8 @@ pub trait Filter: Any + Send + Sync {
         Verdict::Continue
     }
 
-    /// A piece of the response body; `end` as in [`on_request_body`](Filter::on_request_body). Not async: the
-    /// platform hands bodies over between two writes.
+    /// A piece of the response body; `end` as in [`on_request_body`](Filter::on_request_body). Without a call with `end`
+    /// the body broke off. Not async: the platform hands bodies over between two writes.
     fn on_response_body(&self, _exchange: &mut Exchange, _chunk: &mut Option<Bytes>, _end: bool) {
         not_written();
     }
@@ -156,6 +157,19 @@ pub trait Filter: Any + Send + Sync {
 
     /// Pools that this filter may choose; checked to exist when the config is loaded.
     fn pools(&self) -> Vec<&str> {
+        Vec::new()
+    }
+
+    /// Request headers that backends believe because of this filter: those that it sets, takes out or checks. The core takes
+    /// out a client's headers whose names differ from these in `_` for `-` alone, as CGI and its heirs read both as one;
+    /// what a client sends under the very name is for the filter to take out.
+    fn owned_headers(&self) -> Vec<HeaderName> {
+        Vec::new()
+    }
+
+    /// Query parameters that hold a secret, by their decoded names. The access log shows `***` in place of their values.
+    /// Read once, when the config is loaded.
+    fn secret_query_names(&self) -> Vec<&str> {
         Vec::new()
     }
 

@@ -83,6 +83,12 @@ impl Filter for Headers {
         Hooks::REQUEST | Hooks::RESPONSE
     }
 
+    fn owned_headers(&self) -> Vec<HeaderName> {
+        let edits = &self.request;
+        let named = edits.set.iter().chain(&edits.add).map(|(name, _)| name);
+        edits.remove.iter().chain(named).cloned().collect()
+    }
+
     async fn on_request(&self, exchange: &mut Exchange) -> Verdict {
         self.request.apply(&mut exchange.request.headers);
         Verdict::Continue

@@ -4,6 +4,9 @@
 //! ```
 //! `deny` comes first; with an `allow` list, whoever is not on it is refused. On a route the answer is 403; on a
 //! listener the connection is closed before TLS begins.
+//!
+//! A client that nobody knows, because a trusted proxy named it in a way that can't be read, is refused by either list: it
+//! is on no `allow` list, and nobody can say that it is not on `deny`.
 
 use std::net::IpAddr;
 
@@ -21,10 +24,10 @@ use crate::filter::{
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Networks that get in; everyone, when the list is missing.
+    /// Networks that get in; everyone, when the list is missing. A client that nobody knows is in none.
     #[schemars(with = "Option<Vec<String>>")]
     pub allow: Option<Vec<IpNet>>,
-    /// Networks that do not, even if `allow` holds them.
+    /// Networks that do not, even if `allow` holds them. Neither does a client that nobody knows: it may be in one of them.
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub deny: Vec<IpNet>,
@@ -60,10 +63,11 @@ impl Filter for IpAccess {
     }
 
     async fn on_request(&self, exchange: &mut Exchange) -> Verdict {
-        if self.admits(exchange.client()) {
-            return Verdict::Continue;
-        }
-        exchange.set_reason("ip_access: address refused");
+        exchange.set_reason(match exchange.client() {
+            Some(client) if self.admits(client) => return Verdict::Continue,
+            Some(_) => "ip_access: address refused",
+            None => "ip_access: client unknown",
+        });
         Response::plain(StatusCode::FORBIDDEN).into()
     }
 }
@@ -109,6 +113,25 @@ mod tests {
         assert_eq!(status(config.clone(), "2001:db8::1"), 403);
         assert_eq!(status(config, "192.0.2.1"), 200);
         assert_eq!(status(json!({ "allow": [] }), "192.0.2.1"), 403);
+    }
+
+    #[test]
+    fn unknown_clients_are_on_no_list_and_get_in_by_none() {
+        for config in [
+            json!({ "allow": ["0.0.0.0/0", "::/0"] }),
+            json!({ "allow": ["192.0.2.1/32"] }),
+            json!({ "deny": ["198.51.100.0/24"] }),
+            json!({ "deny": [] , "allow": ["192.0.2.0/24"] }),
+        ] {
+            let route = Route::of::<IpAccess>(config.clone());
+            let seen = route.send(Call::get("/").unknown_client());
+            assert_eq!(
+                (seen.status(), seen.reached_backend()),
+                (403, false),
+                "{config}"
+            );
+            assert_eq!(seen.reason(), Some("ip_access: client unknown"));
+        }
     }
 
     #[test]

@@ -7,15 +7,23 @@
 //!     required_claims: [exp, sub]
 //!     claims_to_headers: { sub: x-user }
 //! ```
+//! A token that is there but can't be used is refused, with `optional`, too: given twice, in two places that disagree, behind
+//! anything but spaces, in bytes that no token has. Other schemes of `Authorization`, such as `Basic`, are no token; they
+//! pass where `optional` lets requests without one through.
+//!
 //! A key is only ever used with the algorithms of its own type, and `none` is not an algorithm. Refusals are 401 with
 //! `WWW-Authenticate` (RFC 6750 section 3); the reason is in the log.
 
 mod build;
+pub(crate) mod fuzzing;
 mod keys;
 mod source;
 #[cfg(test)]
 mod tests;
 mod token;
+
+#[doc(hidden)]
+pub mod promises;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -30,6 +38,7 @@ pub use build::{Config, OneOrMany, Place};
 use source::Source;
 use token::{Refused, Rules, Verified};
 
+use crate::credentials::{self, Shown};
 use crate::filter::cache::{self, Cache};
 use crate::filter::{Exchange, Filter, Hooks, Response, Task, Verdict};
 
@@ -53,23 +62,22 @@ pub struct Jwt {
 }
 
 impl Jwt {
-    /// The token, wherever it is looked for first.
-    fn find(&self, exchange: &Exchange) -> Option<String> {
-        let found = |place: &Place| match place {
+    /// The token. One that is there but can't be used is a bad one, not a missing one: see [`credentials`].
+    fn find(&self, exchange: &Exchange) -> Result<String, Refused> {
+        let request = &exchange.request;
+        let shown = self.places.iter().map(|place| match place {
             Place::Header { name, prefix } => {
-                // The backend might read the other one: no token at all.
-                if exchange.request.headers.get_all(&name.0).iter().count() > 1 {
-                    return Some(String::new());
-                }
-                let value = exchange.header(&name.0)?;
-                let (scheme, token) = value.split_at_checked(prefix.len())?;
-                let matches = scheme.eq_ignore_ascii_case(prefix);
-                matches.then(|| token.trim().to_string())
+                credentials::in_header(&request.headers, &name.0, prefix)
             }
-            Place::Cookie { name } => exchange.cookie(name).map(str::to_string),
-            Place::Query { name } => exchange.query(name).map(|token| token.into_owned()),
-        };
-        self.places.iter().find_map(found)
+            Place::Cookie { name } => credentials::in_cookie(&request.headers, name),
+            Place::Query { name } => credentials::in_query(request.uri.query(), name),
+        });
+        let shown = shown.fold(Shown::Nothing, Shown::and);
+        match (&shown, shown.text()) {
+            (Shown::Nothing, _) => Err(Refused::Missing),
+            (_, Some(token)) => Ok(token.to_owned()),
+            (_, None) => Err(Refused::Malformed("token")),
+        }
     }
 
     async fn verify(&self, token: &str, now: SystemTime) -> Result<Arc<Verified>, Refused> {
@@ -127,17 +135,24 @@ impl Filter for Jwt {
         Hooks::REQUEST
     }
 
+    fn owned_headers(&self) -> Vec<HeaderName> {
+        let read = self.places.iter().filter_map(|place| match place {
+            Place::Header { name, .. } => Some(&name.0),
+            Place::Cookie { .. } | Place::Query { .. } => None,
+        });
+        self.owned_headers.iter().chain(read).cloned().collect()
+    }
+
     async fn on_request(&self, exchange: &mut Exchange) -> Verdict {
         for name in &self.owned_headers {
             exchange.request.headers.remove(name);
         }
-        let Some(token) = self.find(exchange) else {
-            if self.optional {
-                return Verdict::Continue;
-            }
-            return self.refuse(exchange, &Refused::Missing);
+        let verified = match self.find(exchange) {
+            Ok(token) => self.verify(&token, exchange.time()).await,
+            Err(Refused::Missing) if self.optional => return Verdict::Continue,
+            Err(refused) => Err(refused),
         };
-        let verified = match self.verify(&token, exchange.time()).await {
+        let verified = match verified {
             Ok(verified) => verified,
             Err(refused) => return self.refuse(exchange, &refused),
         };
@@ -148,6 +163,14 @@ impl Filter for Jwt {
             exchange.request.headers.insert(name, value.clone());
         }
         Verdict::Continue
+    }
+
+    fn secret_query_names(&self) -> Vec<&str> {
+        let names = self.places.iter().filter_map(|place| match place {
+            Place::Query { name } => Some(name.as_str()),
+            _ => None,
+        });
+        names.collect()
     }
 
     fn counts(&self) -> Vec<(&'static str, u64)> {

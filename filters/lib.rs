@@ -4,8 +4,12 @@
 //! through it step by step.
 
 pub mod chain;
+mod credentials;
 pub mod filter;
+pub mod fuzzing;
+pub mod hops;
 pub mod outbound;
+pub mod path;
 pub mod testing;
 
 pub mod api_key;

@@ -31,7 +31,7 @@ pub struct Config {
     pub status: Status,
     /// `Retry-After`. Default: 5m.
     pub retry_after: Span,
-    /// Networks that get through.
+    /// Networks that get through; a client that nobody knows is in none.
     #[schemars(with = "Vec<String>")]
     pub allow: Vec<IpNet>,
     /// Default: a line of plain text.
@@ -71,8 +71,8 @@ impl Filter for Maintenance {
     }
 
     async fn on_request(&self, exchange: &mut Exchange) -> Verdict {
-        let client = exchange.client();
-        if !self.in_force.load(Relaxed) || self.allow.iter().any(|net| net.contains(&client)) {
+        let allows = |client| self.allow.iter().any(|net| net.contains(&client));
+        if !self.in_force.load(Relaxed) || exchange.client().is_some_and(allows) {
             return Verdict::Continue;
         }
         exchange.set_reason("maintenance");
@@ -152,6 +152,9 @@ mod tests {
         let route = Route::of::<Maintenance>(json!({ "allow": ["10.0.0.0/8"] }));
         assert_eq!(route.send(Call::get("/").client("10.1.2.3")).status(), 200);
         assert_eq!(route.send(Call::get("/").client("11.1.2.3")).status(), 503);
+        let everyone = Route::of::<Maintenance>(json!({ "allow": ["0.0.0.0/0", "::/0"] }));
+        assert_eq!(everyone.send(Call::get("/")).status(), 200);
+        assert_eq!(everyone.send(Call::get("/").unknown_client()).status(), 503);
     }
 
     #[test]

@@ -60,7 +60,8 @@ impl Outbound {
         })
     }
 
-    /// Sends a request and reads all of the answer. The target must be a whole URL.
+    /// Sends a request and reads all of the answer. The target must be a whole URL. What is asked on account of a request
+    /// carries that request's count of hops, one higher: see [`crate::hops`].
     ///
     /// # Errors
     /// See [`OutboundError`]; any status is an answer.

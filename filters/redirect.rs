@@ -3,6 +3,8 @@
 //! - redirect: { https: true }
 //! - redirect: { from: "^/old/(.*)$", to: "/new/$1", status: 301 }
 //! ```
+//! `from` is matched against the path's normal form, which routes are matched against, too; its groups stand for what the
+//! client sent there.
 
 use async_trait::async_trait;
 use http::StatusCode;
@@ -23,7 +25,7 @@ pub struct Config {
     pub https: bool,
     /// Another host, without scheme: `www.example.com` or `www.example.com:8443`.
     pub host: Option<String>,
-    /// Only paths that match are redirected. Default: all of them.
+    /// Only paths whose normal form matches are redirected. Default: all of them.
     pub from: Option<Pattern>,
     /// The path to go to, or a whole URL; `$1` and `${name}` are groups of `from`. The query is kept unless there is
     /// one here. Default: the same path.
@@ -44,8 +46,8 @@ pub struct Redirect {
 impl Redirect {
     /// Where to; `None` when the request is already there.
     fn target(&self, exchange: &Exchange) -> Option<String> {
-        let (path, query) = (exchange.request.uri.path(), exchange.request.uri.query());
-        let path = self.path(path)?;
+        let query = exchange.request.uri.query();
+        let path = self.path(exchange)?;
         if self.to.as_ref().is_some_and(|to| !to.starts_with('/')) {
             return Some(with_query(path, query));
         }
@@ -66,16 +68,18 @@ impl Redirect {
         moves.then(|| format!("{scheme}://{host}{}", with_query(path, query)))
     }
 
-    fn path(&self, path: &str) -> Option<String> {
+    fn path(&self, exchange: &Exchange) -> Option<String> {
+        let same = exchange.request.uri.path();
         let to = self.to.as_deref();
         let Some(from) = &self.from else {
-            return Some(to.unwrap_or(path).to_string());
+            return Some(to.unwrap_or(same).to_owned());
         };
-        let groups = from.captures(path)?;
+        let path = exchange.read_path().ok()?;
+        let groups = from.captures(path.normal())?;
         let mut target = String::new();
         match to {
-            Some(to) => groups.expand(to, &mut target),
-            None => target.push_str(path),
+            Some(to) => path.expand(from, &groups, to, &mut target),
+            None => target.push_str(same),
         }
         Some(target)
     }
@@ -97,6 +101,8 @@ impl Filter for Redirect {
 
     async fn on_request(&self, exchange: &mut Exchange) -> Verdict {
         let target = self.target(exchange);
+        // Browsers take `\` for `/`, which may make another host of what follows.
+        let target = target.map(|target| target.replace('\\', "%5C"));
         let location = target.and_then(|target| HeaderValue::try_from(target).ok());
         match location {
             Some(location) => Response::plain(self.status)
@@ -209,6 +215,31 @@ mod tests {
         let to = location(json!({ "https": true }), Call::get("/x://y"));
         assert_eq!(to.as_deref(), Some("https://example.com/x://y"));
         assert_eq!(location(json!({ "https": true }), Call::get("*")), None);
+    }
+
+    #[test]
+    fn no_spelling_passes_a_pattern_by() {
+        let config = json!({ "from": "^/old/(.*)$", "to": "/new/$1" });
+        for (from, to) in [
+            ("//old/x", "/new/x"),
+            ("/%6fld/x//y%7e", "/new/x//y%7e"),
+            ("/a/../old/x", "/new/x"),
+        ] {
+            let to = format!("http://example.com{to}");
+            assert_eq!(
+                location(config.clone(), Call::get(from)),
+                Some(to),
+                "{from}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_backslash_makes_no_host() {
+        let call = Call::get("/go/\\evil.example").paths(crate::path::PathMode::AsIs);
+        let config = json!({ "from": "^/go/(.*)$", "to": "/$1" });
+        let to = location(config, call);
+        assert_eq!(to.as_deref(), Some("http://example.com/%5Cevil.example"));
     }
 
     #[test]

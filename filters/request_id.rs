@@ -63,6 +63,10 @@ impl Filter for RequestId {
         Hooks::REQUEST | Hooks::RESPONSE
     }
 
+    fn owned_headers(&self) -> Vec<HeaderName> {
+        vec![self.header.clone()]
+    }
+
     async fn on_request(&self, exchange: &mut Exchange) -> Verdict {
         let id = self.given(exchange).unwrap_or_else(fresh);
         let text = id.to_str().unwrap_or_default().to_string();

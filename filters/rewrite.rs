@@ -3,22 +3,26 @@
 //! - rewrite: { pattern: "^/api/v1/(.*)$", replacement: "/$1" }
 //! - rewrite: { host: internal.example, remove_query: [utm_source] }
 //! ```
+//! The pattern is matched against the path's normal form, which routes are matched against, too: `//api/v1/x` and
+//! `/%61pi/v1/x` don't pass it by. What it does not match, and what its groups stand for, stays as the client sent it. A new
+//! path that could be read in two ways, or that leads above `/`, is refused with 400.
 
 use async_trait::async_trait;
+use http::StatusCode;
 use http::header::{HOST, HeaderValue};
-use http::uri::Uri;
 use regex::Regex;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::filter::units::{Pattern, Value};
-use crate::filter::{Build, BuildError, Exchange, Filter, Hooks, Verdict};
+use crate::filter::{Build, BuildError, Exchange, Filter, Hooks, Response, Verdict};
+use crate::path::push_encoded;
 
 /// Changes the path, query or host that the backend sees.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// What to replace in the path; the first match only. Needs `replacement`.
+    /// What to replace in the path's normal form; the first match only. Needs `replacement`.
     pub pattern: Option<Pattern>,
     /// What to put there; `$1` and `${name}` are groups of `pattern`.
     pub replacement: Option<String>,
@@ -38,21 +42,28 @@ pub struct Rewrite {
 
 impl Rewrite {
     /// The new path and query; `None` when nothing changes.
-    fn target(&self, uri: &Uri) -> Option<String> {
-        let path = match &self.path {
-            Some((pattern, by)) => pattern.replace(uri.path(), by),
-            None => uri.path().into(),
-        };
+    fn target(&self, exchange: &Exchange) -> Option<String> {
+        let uri = &exchange.request.uri;
+        let path = self.path(exchange);
         let query = uri.query().map(|query| self.query(query));
-        if path == uri.path() && query.as_deref() == uri.query() {
+        if path.is_none() && query.as_deref() == uri.query() {
             return None;
         }
-        // `//host` would be read as another host by whoever gets it as a URL.
-        let path = format!("/{}", path.trim_start_matches('/'));
+        let path = path.unwrap_or_else(|| uri.path().to_owned());
         Some(match query.as_deref() {
             None | Some("") => path,
             Some(query) => format!("{path}?{query}"),
         })
+    }
+
+    /// The new path, if the pattern matches.
+    fn path(&self, exchange: &Exchange) -> Option<String> {
+        let (pattern, replacement) = self.path.as_ref()?;
+        let path = exchange.read_path().ok()?;
+        let new = path.replace(pattern, replacement)?;
+        let mut target = String::with_capacity(new.len());
+        push_encoded(&mut target, &new, "#");
+        Some(target)
     }
 
     /// Without the parameters to remove; what stays keeps its encoding.
@@ -74,9 +85,11 @@ impl Filter for Rewrite {
     }
 
     async fn on_request(&self, exchange: &mut Exchange) -> Verdict {
-        if let Some(target) = self.target(&exchange.request.uri) {
-            // A group may hold what no target may; the request then goes on as it came.
-            let _ = exchange.set_path_and_query(&target);
+        if let Some(target) = self.target(exchange)
+            && !exchange.set_path_and_query(&target)
+        {
+            exchange.set_reason("rewrite: the new path can't be used");
+            return Response::plain(StatusCode::BAD_REQUEST).into();
         }
         if let Some(host) = &self.host {
             exchange.request.headers.insert(HOST, host.clone());
@@ -135,6 +148,43 @@ mod tests {
         );
         let bare = json!({ "pattern": "^/api", "replacement": "" });
         assert_eq!(rewritten(bare, "/api"), "/");
+    }
+
+    #[test]
+    fn no_spelling_passes_a_pattern_by_and_what_it_does_not_name_stays() {
+        let config = json!({ "pattern": "^/rw/", "replacement": "/tenant-a/" });
+        for (from, to) in [
+            ("/rw/x", "/tenant-a/x"),
+            ("//rw/x", "/tenant-a/x"),
+            ("/%72w/x", "/tenant-a/x"),
+            ("/rw//x%7e//y?a//b", "/tenant-a/x%7e//y?a//b"),
+            ("/rw/../rw/x", "/tenant-a/x"),
+            ("/y/../rw/x", "/tenant-a/x"),
+            ("/rwx//y", "/rwx//y"),
+        ] {
+            assert_eq!(rewritten(config.clone(), from), to, "{from}");
+        }
+    }
+
+    #[test]
+    fn a_new_path_that_can_not_be_used_is_refused() {
+        for (pattern, replacement, from) in [
+            ("^/a(.*)$", "/$1", "/a../b"),
+            ("/x/", "", "/a%25/x/2Fb"),
+            ("^/a", "/b;c", "/a"),
+            ("^/a", "/%zz", "/a"),
+        ] {
+            let config = json!({ "pattern": pattern, "replacement": replacement });
+            let seen = Route::of::<Rewrite>(config).send(Call::get(from));
+            assert_eq!(seen.status(), 400, "{from}");
+            assert_eq!(seen.reason(), Some("rewrite: the new path can't be used"));
+        }
+    }
+
+    #[test]
+    fn a_replacement_is_encoded() {
+        let config = json!({ "pattern": "^/a", "replacement": "/b c<\u{e9}" });
+        assert_eq!(rewritten(config, "/a/x"), "/b%20c%3C%C3%A9/x");
     }
 
     #[test]

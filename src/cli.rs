@@ -131,29 +131,47 @@ fn check(path: &std::path::Path, filters: &Table) -> ExitCode {
     for warning in &loaded.warnings {
         eprintln!("{warning}");
     }
+    let faults = faults(&loaded.config);
+    if !faults.is_empty() {
+        let lines = faults.iter();
+        let lines: Vec<_> = lines
+            .map(|fault| format!("{}: error: {fault}", path.display()))
+            .collect();
+        return fail(&lines.join("\n"));
+    }
     let metrics = Arc::new(Metrics::new(BuildInfo::default()));
     let built = snapshot::build(loaded.config, None, filters, &metrics, Instant::now());
     let snapshot = match built {
         Ok(snapshot) => snapshot,
         Err(error) => return fail(&format!("{}: error: {error}", path.display())),
     };
-    for tls in snapshot
-        .config
-        .listeners
-        .iter()
-        .filter_map(|l| l.tls.as_ref())
-    {
-        if let Err(error) = Tls::check(tls) {
-            return fail(&format!("{}: error: {error}", path.display()));
-        }
-    }
     for (shadowed, by) in snapshot.shadowed_routes() {
         let path = path.display();
         eprintln!(
             "{path}: warning: route {shadowed:?} never matches: {by:?} takes all its requests"
         );
     }
+    for crowd in snapshot.crowded_regexes() {
+        eprintln!("{}: warning: {crowd}", path.display());
+    }
     print(&format!("{}: ok\n", path.display()))
+}
+
+/// What files hold that the configuration names, where it is not what it has to be: all of it at once.
+fn faults(config: &config::Config) -> Vec<String> {
+    let mut faults: Vec<String> = snapshot::faults(config)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    for (i, listener) in config.listeners.iter().enumerate() {
+        let checked = listener.tls.as_ref().map_or(Ok(()), Tls::check);
+        faults.extend(
+            checked
+                .err()
+                .map(|error| format!("listeners[{i}].tls: {error}")),
+        );
+    }
+    faults
 }
 
 fn examine(options: &Doctor, filters: &Table) -> ExitCode {

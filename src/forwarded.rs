@@ -1,8 +1,9 @@
 //! Who the client is, and how the backend is told: `X-Forwarded-*` and `X-Request-ID`.
 //!
 //! What a client sends in these headers is believed only from a trusted proxy; from anyone else it is replaced.
+//! `Forwarded` (RFC 7239) is passed on from a trusted proxy, but never asked who the client is.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use http::header::{FORWARDED, HOST, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -33,47 +34,115 @@ static CLAIMS: [HeaderName; 5] = [
 /// A request id longer than this is replaced.
 const MAX_REQUEST_ID: usize = 128;
 
+/// Hops of a chain that are looked at. A longer one is no chain of proxies.
+const MAX_HOPS: usize = 64;
+
+/// What stands in place of a chain that does not lead to a client (RFC 7239 6.2).
+const UNKNOWN: &[u8] = b"unknown";
+
 /// Where a request comes from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Origin {
-    pub client_ip: IpAddr,
+    /// `None`: a trusted proxy named the client in a way that can't be read. Nobody may take such a client for anyone, least
+    /// of all for the proxy: it is on no allow-list, and limits count it apart.
+    pub client: Option<IpAddr>,
     /// The peer may say who the client is.
     pub trusted: bool,
 }
 
 impl Origin {
-    /// The right-most address of `X-Forwarded-For` that is not one of our own proxies.
+    /// The right-most address of `X-Forwarded-For` that is not one of our own proxies, by the rule of [`walk`].
     pub fn find(connection: &Connection, headers: &HeaderMap, trusted: &[IpNet]) -> Origin {
         let peer = connection.client_ip();
         let is_trusted = |ip: &IpAddr| trusted.iter().any(|net| net.contains(ip));
         if trusted.is_empty() || !is_trusted(&peer) {
             return Origin {
-                client_ip: peer,
+                client: Some(peer),
                 trusted: false,
             };
         }
-        let mut client_ip = peer;
-        for hop in hops_from_the_right(headers) {
-            let Ok(ip) = hop.parse::<IpAddr>() else { break };
-            client_ip = ip.to_canonical();
-            if !is_trusted(&client_ip) {
-                break;
-            }
-        }
+        let client = match walk(headers, is_trusted) {
+            Walk::Absent => Some(peer),
+            Walk::Client(client) => Some(client),
+            Walk::Unreadable => None,
+        };
         Origin {
-            client_ip,
+            client,
             trusted: true,
         }
     }
 }
 
-fn hops_from_the_right(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    let all = headers.get_all(X_FORWARDED_FOR);
-    let lines: smallvec::SmallVec<[&str; 4]> = all.iter().filter_map(|v| v.to_str().ok()).collect();
-    lines
-        .into_iter()
-        .rev()
-        .flat_map(|line| line.rsplit(',').map(str::trim))
+/// Where the way back along `X-Forwarded-For` led.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Walk {
+    /// There is no such field: the peer speaks for itself.
+    Absent,
+    /// The first address from the right that is not trusted; where all are, the left-most.
+    Client(IpAddr),
+    /// There is nothing to be read where the client should stand.
+    Unreadable,
+}
+
+/// Goes from the right to the left through all lines of `X-Forwarded-For`, over the hops that are trusted.
+///
+/// Everything right of the first hop that is not trusted was written by proxies that are; everything left of it may be an
+/// invention. So a hop that can't be read ends the walk without a client: neither the proxy that wrote it nor what stands
+/// left of it may take its place. Empty elements are passed over (RFC 9110 5.6.1), but a field in which there is nothing else
+/// names no client; more than [`MAX_HOPS`] elements name none, either.
+pub fn walk(headers: &HeaderMap, is_trusted: impl Fn(&IpAddr) -> bool) -> Walk {
+    if !headers.contains_key(X_FORWARDED_FOR) {
+        return Walk::Absent;
+    }
+    let mut client = None;
+    for (place, element) in elements_from_the_right(headers).enumerate() {
+        if place == MAX_HOPS {
+            return Walk::Unreadable;
+        }
+        if element.is_empty() {
+            continue;
+        }
+        match hop(element) {
+            None => return Walk::Unreadable,
+            Some(ip) if !is_trusted(&ip) => return Walk::Client(ip),
+            trusted => client = trusted,
+        }
+    }
+    client.map_or(Walk::Unreadable, Walk::Client)
+}
+
+fn elements_from_the_right(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
+    lines.flat_map(|line| {
+        line.as_bytes()
+            .rsplit(|b| *b == b',')
+            .map(<[u8]>::trim_ascii)
+    })
+}
+
+/// One hop as proxies write it: an address; one with a port, IPv6 then in brackets; either in quotes. An IPv4 address that is
+/// written as IPv6 is IPv4. Names, `unknown`, and addresses with a zone, which mean something on the proxy only, are not read.
+fn hop(element: &[u8]) -> Option<IpAddr> {
+    let quoted = element
+        .strip_prefix(b"\"")
+        .and_then(|e| e.strip_suffix(b"\""));
+    let text = std::str::from_utf8(quoted.unwrap_or(element)).ok()?;
+    let ip: IpAddr = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (address, port) = rest.split_once(']')?;
+            (port.is_empty() || port.strip_prefix(':').is_some_and(is_port)).then_some(())?;
+            address.parse::<Ipv6Addr>().ok()?.into()
+        }
+        None => match text.split_once(':') {
+            Some((address, port)) if is_port(port) => address.parse::<Ipv4Addr>().ok()?.into(),
+            _ => text.parse().ok()?,
+        },
+    };
+    Some(ip.to_canonical())
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok()
 }
 
 /// Keeps a trusted proxy's request id, else makes one (UUIDv7, RFC 9562).
@@ -97,7 +166,7 @@ pub fn tell_backend(request: &mut Parts, connection: &Connection, origin: Origin
     let labels = connection.labels();
     let headers = &mut request.headers;
     if origin.trusted {
-        let chain = joined_chain(headers, &labels.client_ip);
+        let chain = joined_chain(headers, origin, &labels.client_ip);
         headers.insert(X_FORWARDED_FOR, chain);
     } else {
         for name in &CLAIMS {
@@ -132,12 +201,21 @@ fn keep_or_set(headers: &mut HeaderMap, origin: Origin, name: HeaderName, value:
     }
 }
 
-/// What was there, then the peer: one line, as most backends read only one.
-fn joined_chain(headers: &HeaderMap, peer: &HeaderValue) -> HeaderValue {
+/// What was there, then the peer: one line, as most backends read only one. Where the client is unknown, `unknown` stands in
+/// place of the chain: no backend is to find in it who the client is.
+fn joined_chain(headers: &HeaderMap, origin: Origin, peer: &HeaderValue) -> HeaderValue {
     let mut chain = Vec::new();
-    for line in headers.get_all(X_FORWARDED_FOR) {
-        chain.extend_from_slice(line.as_bytes());
-        chain.extend_from_slice(b", ");
+    match origin.client {
+        Some(_) => {
+            for line in headers.get_all(X_FORWARDED_FOR) {
+                chain.extend_from_slice(line.as_bytes());
+                chain.extend_from_slice(b", ");
+            }
+        }
+        None => {
+            chain.extend_from_slice(UNKNOWN);
+            chain.extend_from_slice(b", ");
+        }
     }
     chain.extend_from_slice(peer.as_bytes());
     HeaderValue::from_bytes(&chain).unwrap_or_else(|_| peer.clone())
@@ -150,3 +228,6 @@ pub fn host_header(headers: &HeaderMap, uri: &Uri) -> Option<HeaderValue> {
         None => HeaderValue::from_str(uri.authority()?.as_str()).ok(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,20 @@
 //! What the fuzz targets call, and the replay of their corpora: each function gives the bytes to one parser of
 //! untrusted input, in one piece and byte by byte, and fails when the two differ or a promise is broken.
 
+mod cookies;
+mod forwarded;
+mod response;
+mod rewrite;
+mod session_cookie;
 mod sticky;
 
 use std::time::Instant;
 
+pub use self::cookies::cookies;
+pub use self::forwarded::forwarded;
+pub use self::response::response_head;
+pub use self::rewrite::rewrite;
+pub use self::session_cookie::session_cookie;
 pub use self::sticky::sticky;
 
 use crate::config::model::ListenerLimits;
@@ -94,9 +104,10 @@ fn turns(data: &[u8]) {
         streams.server(&event);
         assert!(streams.len() <= 2 * limits.max_concurrent_streams as usize);
     }
-    let body = Some(&limits.request_body);
-    let slow = streams.slow(limits.response.idle, body, &limits.response);
-    assert!(slow.len() <= 2 * limits.max_concurrent_streams as usize);
+    let (waited, open) = (limits.response.idle, streams.len());
+    let look = streams.look(waited, &limits.request_body, &limits.response, 1, false);
+    assert!(look.slow.len() <= open && look.lagging <= open);
+    assert!(streams.give_up(open).len() <= look.lagging);
 }
 
 /// The path of a request, and its authority.

@@ -54,12 +54,22 @@ const fn failure(status: u16, flag: &'static str, reason: &'static str) -> Failu
 
 /// No route matches.
 pub const NO_ROUTE: Failure = failure(404, "NR", "no_route");
-/// The path can't be resolved, or leads above the root.
+/// The path is none that a server should take: it leads above the root, or holds control bytes or broken escapes.
 pub const BAD_PATH: Failure = failure(400, "DPE", "bad_path");
+/// Two servers may read the path in two ways.
+pub const AMBIGUOUS_PATH: Failure = failure(400, "DPE", "ambiguous_path");
 /// The host can't stand in a redirect.
 pub const BAD_HOST: Failure = failure(400, "DPE", "bad_host");
 /// The host is not one of those that the certificate of the connection is made out to (RFC 9110, section 15.5.20).
 pub const MISDIRECTED: Failure = failure(421, "DPE", "misdirected");
+/// The request has passed so many instances that it is taken for one that is led in a circle (RFC 5842, section 7.2).
+pub const TOO_MANY_HOPS: Failure = failure(508, "", "too_many_hops");
+/// TRACE, which the listener does not pass on.
+pub const TRACE_REFUSED: Failure = failure(405, "DPE", "trace");
+/// TRACE with a body (RFC 9110, section 9.3.8).
+pub const TRACE_WITH_BODY: Failure = failure(400, "DPE", "trace_with_body");
+/// `Max-Forwards` of TRACE or OPTIONS is no number (RFC 9110, section 7.6.2).
+pub const BAD_MAX_FORWARDS: Failure = failure(400, "DPE", "bad_max_forwards");
 /// The TLS handshake behind early data was not finished in time (RFC 8470, section 5.2).
 pub const TOO_EARLY: Failure = failure(425, "DPE", "handshake_unfinished");
 /// The body is larger than the route allows.
@@ -74,6 +84,8 @@ pub const SHED: Failure = failure(503, "OM", "overload");
 pub const NO_SOCKET: Failure = failure(503, "UF", "no_local_socket");
 /// The client's request body came too slowly. `SI` is Envoy's for an idle stream.
 pub const BODY_SLOW: Failure = failure(408, "SI", "request_body_slow");
+/// The request's total time is over, and the client has not sent the whole of it.
+pub const BODY_UNFINISHED: Failure = failure(408, "UT", "request_unfinished");
 /// The client took the response too slowly.
 pub const RESPONSE_SLOW: Failure = failure(499, "SI", "response_slow");
 /// The request's total time is over.
@@ -90,6 +102,11 @@ pub const STICKY_STRICT: Failure = failure(503, "UH", "sticky_backend_unavailabl
 /// A filter answered in the middle of a request.
 pub const fn by_filter(status: u16) -> Failure {
     failure(status, "", "filter")
+}
+
+/// The request's body breaks the rules of chunks.
+pub const fn bad_body(status: u16, reason: &'static str) -> Failure {
+    failure(status, "DPE", reason)
 }
 
 /// No backend can be picked.

@@ -2,15 +2,22 @@
 
 mod answer;
 mod attempt;
+mod clean;
 mod direct;
 mod early_data;
+mod evidence;
 mod filters;
+mod final_recipient;
 mod finish;
-mod framing;
+pub(crate) mod framing;
+mod grpc;
 mod hop_by_hop;
+mod hops;
+mod paths;
 mod refused;
 mod routing;
 mod stickiness;
+mod via;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +65,7 @@ impl Proxy {
         ctx: &mut Context,
     ) -> Result<()> {
         routing::name_host(session, request, ctx)?;
+        routing::to_origin_form(request);
         routing::rewrite(request, ctx)?;
         stickiness::strip(&mut request.headers, ctx);
         if let (Some(connection), Some(origin)) = (&ctx.connection, ctx.origin) {
@@ -67,7 +75,11 @@ impl Proxy {
         headers.insert(forwarded::X_REQUEST_ID, ctx.request_id.clone());
         early_data::tell_backend(headers, ctx);
         attempt::announce(headers, ctx);
-        filters::upstream_request(request, ctx).await
+        via::add(headers, session.req_header().version, ctx);
+        filters::upstream_request(request, ctx).await?;
+        // Last, so that nothing that is configured takes it away.
+        hops::tell_backend(&mut request.headers, ctx);
+        Ok(())
     }
 
     /// The backend's response head, before anything of it is sent on.
@@ -80,7 +92,13 @@ impl Proxy {
         if early_data::was_too_early(session, response, ctx).await {
             return Err(attempt::repeat(ctx, response.status));
         }
-        attempt::answered(session, response, ctx)
+        // `answered` makes the version ours.
+        let received = response.version;
+        attempt::answered(session, response, ctx)?;
+        if !response.status.is_informational() {
+            via::add_to_response(response, received, ctx)?;
+        }
+        Ok(())
     }
 
     async fn to_client(
@@ -137,6 +155,14 @@ impl ProxyHttp for Proxy {
         if let Err(failure) = routing::find(&self.instance, session, ctx) {
             return answer::failure(session, ctx, failure).await;
         }
+        if let Err(failure) = hops::admit(&session.req_header().headers, ctx) {
+            return answer::failure(session, ctx, failure).await;
+        }
+        match final_recipient::answer(session, ctx) {
+            Ok(None) => {}
+            Ok(Some(response)) => return answer::whole(session, ctx, response).await,
+            Err(failure) => return answer::failure(session, ctx, failure).await,
+        }
         if let Err(failure) = early_data::admit(session, ctx).await {
             return answer::failure(session, ctx, failure).await;
         }
@@ -146,11 +172,12 @@ impl ProxyHttp for Proxy {
         if routing::act(session, ctx).await? {
             return Ok(true);
         }
-        // What has no body goes the short way; the rest of the phases are the same.
-        match direct::suits(session, ctx) {
-            true => self.direct.run(self, session, ctx).await,
-            false => Ok(false),
+        // Whichever way it goes, the rest of the phases are the same.
+        if direct::suits(session, ctx) {
+            return self.direct.run(self, session, ctx).await;
         }
+        direct::forget_upgrade(session, ctx);
+        Ok(false)
     }
 
     async fn request_body_filter(
@@ -171,7 +198,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut Context,
     ) -> Result<Box<HttpPeer>> {
         let begun = attempt::begin(session, ctx).await?;
-        Ok(begun.peer(ctx.upgrade))
+        Ok(begun.peer())
     }
 
     async fn connected_to_upstream(
@@ -205,7 +232,9 @@ impl ProxyHttp for Proxy {
         ctx: &mut Context,
     ) -> Result<()> {
         framing::check_bytes(response)?;
-        self.response_head(session, response, ctx).await
+        self.response_head(session, response, ctx).await?;
+        hop_by_hop::strip_response(response);
+        Ok(())
     }
 
     fn upstream_response_trailer_filter(
@@ -224,7 +253,8 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        self.to_client(session, response, ctx).await
+        self.to_client(session, response, ctx).await?;
+        direct::frame(session, response)
     }
 
     fn response_body_filter(
@@ -236,6 +266,19 @@ impl ProxyHttp for Proxy {
     ) -> Result<Option<Duration>> {
         filters::response_body(body, end_of_stream, ctx)?;
         Ok(None)
+    }
+
+    /// A body that ends by trailers ends here for filters. What they still have of it goes to the client in place of trailers,
+    /// which Pingora then leaves out.
+    async fn response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        _trailers: &mut HeaderMap,
+        ctx: &mut Context,
+    ) -> Result<Option<Bytes>> {
+        let mut rest = None;
+        filters::response_body(&mut rest, true, ctx)?;
+        Ok(rest)
     }
 
     fn fail_to_connect(

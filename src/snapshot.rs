@@ -1,6 +1,7 @@
 //! One loaded configuration at run time. Built whole, swapped whole; a request uses one to its end.
 
 mod chain;
+mod owned_fields;
 mod pool;
 mod route;
 mod sticky_keys;
@@ -13,16 +14,19 @@ use std::time::Instant;
 
 use tidegate_filters::{Chain, Table};
 
+pub use owned_fields::OwnedFields;
 pub use pool::PoolHandle;
 pub use route::{Action, Route, Split};
 pub use sticky_keys::unix_seconds;
 
-use crate::config::model::{Config, Listener, ListenerLimits, ProxyProtocol};
+use crate::config::model::{
+    Config, Listener, ListenerLimits, PathMode, ProxyProtocol, Trace, UnderscoresInHeaders,
+};
 use crate::listener::Admission;
 use crate::observe::metrics::{FilterEvents, Metrics};
-use crate::route::{self as route_table, RouteTable};
+use crate::route::{self as route_table, Crowd, RouteTable};
 use crate::sticky::KeyError;
-use crate::upstream::UpstreamError;
+use crate::upstream::{Connect, UpstreamError};
 use sticky_keys::StickyKeys;
 
 /// What is configured now, ready to be used.
@@ -32,6 +36,10 @@ pub struct Snapshot {
     pub pools: BTreeMap<String, Arc<PoolHandle>>,
     /// What listeners that have filters ask about each connection, by the listener's name.
     pub admissions: BTreeMap<String, Admission>,
+    /// Request fields that backends believe because of this configuration.
+    pub owned_fields: OwnedFields,
+    /// Query parameters that hold a secret on any route: for the log of requests that no route was found for.
+    pub secret_query_names: Box<[Box<str>]>,
     /// Tells configurations apart, in `/status` and metrics.
     pub hash: String,
     /// Seconds since 1970.
@@ -93,15 +101,38 @@ pub fn build(
             Arc::new(built),
         ));
     }
+    let mut secret_query_names = Vec::new();
+    for (_, _, route) in &entries {
+        secret_query_names.extend_from_slice(route.chain.secret_query_names());
+    }
+    secret_query_names.sort();
+    secret_query_names.dedup();
     let admissions = admissions(&config.listeners, previous, filters, metrics)?;
+    let owned_fields = OwnedFields::new(entries.iter().map(|(_, _, route)| route), pools.values());
     Ok(Snapshot {
         hash: hash(&config),
+        owned_fields,
         admissions,
+        secret_query_names: secret_query_names.into(),
         routes: RouteTable::build(entries)?,
         pools,
         loaded_at: unix_seconds(),
         config: Arc::new(config),
     })
+}
+
+/// Everything in a checked configuration that turns out not to be usable, where [`build`] stops at the first: certificates of
+/// pools, and paths of routes.
+pub fn faults(config: &Config) -> Vec<BuildError> {
+    let pools = config.pools.iter().filter_map(|(name, pool)| {
+        let source = Connect::new(&pool.upstream).err()?;
+        let pool = name.clone();
+        Some(BuildError::Upstream { pool, source })
+    });
+    let routes = config.routes.iter();
+    let routes = routes.map(|route| (route.name.as_str(), route.matches.as_slice(), ()));
+    let table = RouteTable::build(routes).err().map(BuildError::Route);
+    pools.chain(table).collect()
 }
 
 fn admissions(
@@ -136,6 +167,11 @@ impl Snapshot {
         self.routes.shadowed()
     }
 
+    /// Groups of `path_regex` that requests are tried against one by one.
+    pub fn crowded_regexes(&self) -> Vec<Crowd> {
+        self.routes.crowded_regexes()
+    }
+
     /// In the order of the file.
     pub fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
         self.routes.iter().map(|(_, route)| route)
@@ -155,6 +191,9 @@ impl Snapshot {
                 proxy_protocol: ProxyProtocol::Off,
                 tls: None,
                 health_path: None,
+                underscores_in_headers: UnderscoresInHeaders::default(),
+                trace: Trace::Refuse,
+                paths: PathMode::Strict,
                 limits: ListenerLimits::default(),
                 filters: Vec::new(),
             })

@@ -110,7 +110,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("doctor", &["config", "kernel", "listener"]),
     ("demo_backends", &[]),
     ("healthcheck", &[]),
-    ("fuzzing", &["config", "listener", "route", "sticky"]),
+    (
+        "fuzzing",
+        &[
+            "config",
+            "forwarded",
+            "listener",
+            "proxy",
+            "route",
+            "sticky",
+            "upstream",
+        ],
+    ),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -2,11 +2,10 @@
 //! request is made when the snapshot is built.
 
 mod connect;
-mod exchange;
+pub(crate) mod exchange;
 mod idle;
 mod peer;
 mod stream;
-pub mod upgrade;
 
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
@@ -24,7 +23,7 @@ use pingora_core::upstreams::peer::{HttpPeer, PeerOptions};
 use pingora_core::utils::tls::CertKey;
 
 pub use connect::Connector;
-pub use exchange::Exchange;
+pub use exchange::{Exchange, Framing};
 pub use peer::Target;
 
 use crate::config::model::{Address, Timeouts, Upstream, UpstreamProtocol};
@@ -54,7 +53,9 @@ pub struct Connect {
     tls: bool,
     /// Shown to backends that ask.
     identity: Option<Arc<CertKey>>,
-    /// Keeps pooled connections apart that differ in what Pingora's own key leaves out (CA and client certificate).
+    /// Part of the key of pooled connections, here and in Pingora. It covers what decides whom a connection trusts and who it
+    /// claims to be: server name, verification, and the contents of CA, certificate and key. The contents, because these
+    /// files are replaced under the same path, and a connection made under the old ones must not serve a request any more.
     group: u64,
 }
 
@@ -71,15 +72,22 @@ impl Connect {
         };
         let mut server_name = String::new();
         let mut identity = None;
+        let mut group = DefaultHasher::new();
         if let Some(tls) = &upstream.tls {
             server_name.clone_from(&tls.server_name);
             options.verify_cert = tls.verify;
             options.verify_hostname = tls.verify;
+            (&tls.server_name, tls.verify, tls.ca.is_some()).hash(&mut group);
             if let Some(path) = &tls.ca {
-                options.ca = Some(Arc::new(read_chain(path)?.into_boxed_slice()));
+                let pem = read(path, &mut group)?;
+                options.ca = Some(Arc::new(chain(path, &pem)?.into_boxed_slice()));
             }
             if let Some((cert, key)) = &tls.identity {
-                identity = Some(Arc::new(read_identity(cert, key)?));
+                let pem = (read(cert, &mut group)?, read(key, &mut group)?);
+                identity = Some(Arc::new(certificate_and_key(
+                    (cert.as_path(), key.as_path()),
+                    &pem,
+                )?));
             }
         }
         Ok(Connect {
@@ -87,7 +95,7 @@ impl Connect {
             server_name,
             tls: upstream.tls.is_some(),
             identity,
-            group: group_of(upstream),
+            group: group.finish(),
         })
     }
 
@@ -150,31 +158,29 @@ pub fn with_port(mut peer: HttpPeer, port: u16) -> HttpPeer {
     peer
 }
 
-fn group_of(upstream: &Upstream) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    if let Some(tls) = &upstream.tls {
-        (&tls.server_name, &tls.ca, &tls.identity, tls.verify).hash(&mut hasher);
-    }
-    hasher.finish()
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, UpstreamError> {
-    fs::read(path).map_err(|source| UpstreamError::Read {
+/// A file's contents, which become part of `group`: the very bytes that are used, in case the file changes meanwhile.
+fn read(path: &Path, group: &mut DefaultHasher) -> Result<Vec<u8>, UpstreamError> {
+    let bytes = fs::read(path).map_err(|source| UpstreamError::Read {
         path: path.to_owned(),
         source,
-    })
+    })?;
+    bytes.hash(group);
+    Ok(bytes)
 }
 
-fn read_chain(path: &Path) -> Result<Vec<X509>, UpstreamError> {
-    match X509::stack_from_pem(&read(path)?) {
+fn chain(path: &Path, pem: &[u8]) -> Result<Vec<X509>, UpstreamError> {
+    match X509::stack_from_pem(pem) {
         Ok(stack) if !stack.is_empty() => Ok(stack),
         _ => Err(UpstreamError::NoCertificate(path.to_owned())),
     }
 }
 
-fn read_identity(cert: &Path, key: &Path) -> Result<CertKey, UpstreamError> {
-    let chain = read_chain(cert)?;
-    let private = PKey::private_key_from_pem(&read(key)?).ok();
+fn certificate_and_key(
+    (cert, key): (&Path, &Path),
+    (cert_pem, key_pem): &(Vec<u8>, Vec<u8>),
+) -> Result<CertKey, UpstreamError> {
+    let chain = chain(cert, cert_pem)?;
+    let private = PKey::private_key_from_pem(key_pem).ok();
     let public = chain.first().and_then(|leaf| leaf.public_key().ok());
     match (private, public) {
         (Some(private), Some(public)) if public.public_eq(&private) => {
@@ -186,3 +192,6 @@ fn read_identity(cert: &Path, key: &Path) -> Result<CertKey, UpstreamError> {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;

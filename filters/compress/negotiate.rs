@@ -16,7 +16,7 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Encoding::Zstd => "zstd",
             Encoding::Br => "br",
@@ -25,38 +25,107 @@ impl Encoding {
     }
 }
 
-/// The offer that the client weighs highest; among equals the first offered.
-pub(super) fn choose(accepted: &str, offered: &[Encoding]) -> Option<Encoding> {
-    let weight = |encoding: &Encoding| {
-        let named = weight_of(accepted, encoding.name());
-        named.or_else(|| weight_of(accepted, "*")).unwrap_or(0)
-    };
-    let mut best = None;
-    for encoding in offered {
-        let weight = weight(encoding);
-        if weight > best.map_or(0, |(_, best)| best) {
-            best = Some((*encoding, weight));
-        }
-    }
-    best.map(|(encoding, _)| encoding)
+/// What all `Accept-Encoding` lines together say of one coding.
+#[derive(Debug, Clone, Copy, Default)]
+struct Weights {
+    /// Those of `Encoding` in its order. `None` is not named; of several weights of one name the lowest counts.
+    codings: [Option<u16>; 3],
+    identity: Option<u16>,
+    /// Of `*`: whatever is not named.
+    any: Option<u16>,
 }
 
-/// Weight in thousandths; `None` when it is not named.
-fn weight_of(accepted: &str, name: &str) -> Option<u32> {
-    accepted.split(',').find_map(|item| {
-        let mut parts = item.split(';').map(str::trim);
-        let coding = parts.next()?;
-        let same = coding.eq_ignore_ascii_case(name)
-            || (name == "gzip" && coding.eq_ignore_ascii_case("x-gzip"));
-        let weight = || {
-            let q = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
-            let q = q
-                .map_or(Some(1.0), |q| q.parse::<f32>().ok())
-                .unwrap_or(0.0);
-            (q.clamp(0.0, 1.0) * 1000.0) as u32
+/// The offer that the client weighs highest; among equals the first offered. `None` where it would rather have the response
+/// as it is, or takes nothing that is offered. Without a word of the client nothing is compressed.
+///
+/// A member whose weight is malformed is taken as refused: what is sent must be what every reader finds acceptable.
+pub(crate) fn choose<'a>(
+    lines: impl Iterator<Item = &'a [u8]>,
+    offered: &[Encoding],
+) -> Option<Encoding> {
+    let weights = read(lines);
+    let of = |encoding: Encoding| {
+        weights.codings[encoding as usize]
+            .or(weights.any)
+            .unwrap_or(0)
+    };
+    let mut best = None;
+    for encoding in offered.iter().copied().filter(|e| of(*e) > 0) {
+        if best.is_none_or(|best| of(encoding) > of(best)) {
+            best = Some(encoding);
+        }
+    }
+    // Not named, the plain form is acceptable, but not asked for.
+    let plain = weights.identity.or(weights.any).unwrap_or(0);
+    best.filter(|best| of(*best) >= plain)
+}
+
+fn read<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Weights {
+    let mut weights = Weights::default();
+    for member in lines.flat_map(|line| line.split(|byte| *byte == b',')) {
+        let mut parts = member.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        let name = parts.next().unwrap_or_default();
+        let Some(weight) = weights.of_name(name) else {
+            continue;
         };
-        same.then(weight)
-    })
+        let given = weight_of(parts);
+        *weight = Some(weight.map_or(given, |before| before.min(given)));
+    }
+    weights
+}
+
+impl Weights {
+    fn of_name(&mut self, name: &[u8]) -> Option<&mut Option<u16>> {
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        let coding = [Encoding::Zstd, Encoding::Br, Encoding::Gzip]
+            .into_iter()
+            .find(|coding| is(coding.name()));
+        match coding {
+            Some(coding) => Some(&mut self.codings[coding as usize]),
+            // RFC 9110 section 8.4.1.3.
+            None if is("x-gzip") => Some(&mut self.codings[Encoding::Gzip as usize]),
+            None if is("identity") => Some(&mut self.identity),
+            None if name == b"*" => Some(&mut self.any),
+            None => None,
+        }
+    }
+}
+
+/// In thousandths (RFC 9110 section 12.4.2); 0 for what does not follow the grammar.
+fn weight_of<'a>(parameters: impl Iterator<Item = &'a [u8]>) -> u16 {
+    let mut weight = None;
+    for parameter in parameters {
+        let value = match parameter {
+            [b'q' | b'Q', b'=', value @ ..] => value,
+            _ => return 0,
+        };
+        // Given twice, it is none.
+        match (weight, thousandths(value)) {
+            (None, Some(value)) => weight = Some(value),
+            _ => return 0,
+        }
+    }
+    weight.unwrap_or(1000)
+}
+
+/// `0`, `0.5`, `1`, `1.000`.
+fn thousandths(text: &[u8]) -> Option<u16> {
+    let (whole, rest) = text.split_first()?;
+    let digits = match rest.split_first() {
+        None => &[][..],
+        Some((b'.', digits)) if digits.len() <= 3 => digits,
+        Some(_) => return None,
+    };
+    let mut fraction = 0;
+    for place in 0..3 {
+        let digit = digits.get(place).copied().unwrap_or(b'0');
+        fraction = fraction * 10 + u16::from(digit.is_ascii_digit().then(|| digit - b'0')?);
+    }
+    match (whole, fraction) {
+        (b'0', fraction) => Some(fraction),
+        (b'1', 0) => Some(1000),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -64,26 +133,72 @@ mod tests {
     use super::Encoding::{Br, Gzip, Zstd};
     use super::*;
 
+    fn chosen(lines: &[&str], offered: &[Encoding]) -> Option<Encoding> {
+        choose(lines.iter().map(|line| line.as_bytes()), offered)
+    }
+
     #[test]
     fn clients_choose_and_ties_go_to_the_order_of_the_config() {
-        let offered = [Zstd, Br, Gzip];
-        for (accepted, chosen) in [
-            ("", None),
-            ("identity", None),
-            ("deflate", None),
-            ("gzip", Some(Gzip)),
-            ("x-gzip", Some(Gzip)),
-            ("GZIP, BR", Some(Br)),
-            ("gzip, br, zstd", Some(Zstd)),
-            ("gzip;q=1.0, br;q=0.8, zstd;q=0.5", Some(Gzip)),
-            ("gzip;q=0", None),
-            ("*", Some(Zstd)),
-            ("*, zstd;q=0", Some(Br)),
-            ("*;q=0", None),
-            ("br;q=nonsense", None),
-            ("br ; q=0.5 , gzip ; q=0.4", Some(Br)),
+        for (lines, expected) in [
+            (&[][..], None),
+            (&[""][..], None),
+            (&["identity"], None),
+            (&["deflate"], None),
+            (&["gzip"], Some(Gzip)),
+            (&["x-gzip"], Some(Gzip)),
+            (&["GZIP, BR"], Some(Br)),
+            (&["gzip, br, zstd"], Some(Zstd)),
+            (&["gzip;q=1.0, br;q=0.8, zstd;q=0.5"], Some(Gzip)),
+            (&["gzip;q=0"], None),
+            (&["gzip;q=0.000"], None),
+            (&["gzip;q=0.001"], Some(Gzip)),
+            (&["br ; q=0.5 , gzip ; q=0.4"], Some(Br)),
+            (&["gzip;Q=0.4, br;q=0.3"], Some(Gzip)),
+            (&["gzip;q=1., br;q=0."], Some(Gzip)),
+            // All lines together.
+            (&["deflate", "gzip"], Some(Gzip)),
+            (&["gzip", "br;q=0.9"], Some(Gzip)),
+            (&["gzip", "gzip;q=0"], None),
+            // `*` is all that is not named, the plain form too.
+            (&["*"], Some(Zstd)),
+            (&["*, zstd;q=0"], Some(Br)),
+            (&["*;q=0"], None),
+            (&["*;q=0, br"], Some(Br)),
+            (&["gzip;q=0.1, *;q=0.5"], Some(Zstd)),
+            (&["zstd;q=0.1, br;q=0.1, gzip;q=0.1, *;q=0.5"], None),
+            // The plain form, where it is asked for.
+            (&["identity;q=1, gzip;q=0.1"], None),
+            (&["identity, gzip"], Some(Gzip)),
+            (&["identity;q=0.5, gzip;q=0.5"], Some(Gzip)),
+            (&["identity;q=0.5, gzip;q=0.49"], None),
+            (&["identity;q=0.5, gzip"], Some(Gzip)),
+            (&["identity;q=0, gzip;q=0.1"], Some(Gzip)),
+            (&["identity;q=0"], None),
+            (&["identity;q=0, *;q=0"], None),
+            // Malformed weights are refusals, of that name alone.
+            (&["br;q=nonsense"], None),
+            (&["br;q=nonsense, gzip;q=0.5"], Some(Gzip)),
+            (&["br;q=2"], None),
+            (&["br;q=1.5"], None),
+            (&["br;q=1.001"], None),
+            (&["br;q=-1"], None),
+            (&["br;q=.5"], None),
+            (&["br;q=0.1234"], None),
+            (&["br;q=0,5"], None),
+            (&["br;q="], None),
+            (&["br;q"], None),
+            (&["br;q = 1"], None),
+            (&["br;level=1"], None),
+            (&["br;q=1;q=1"], None),
+            (&["br;q=\"1\""], None),
+            (&["br gzip"], None),
+            (&["\"gzip\""], None),
+            (&["*;q=x"], None),
         ] {
-            assert_eq!(choose(accepted, &offered), chosen, "{accepted}");
+            assert_eq!(chosen(lines, &[Zstd, Br, Gzip]), expected, "{lines:?}");
         }
+        assert_eq!(chosen(&["gzip, br"], &[Gzip, Br]), Some(Gzip));
+        assert_eq!(chosen(&["gzip;q=0.1, *;q=0.5"], &[Gzip]), None);
+        assert_eq!(chosen(&["gzip"], &[Br]), None);
     }
 }

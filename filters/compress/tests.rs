@@ -1,5 +1,7 @@
 use std::io::Read;
 
+use http::header::{CONTENT_ENCODING, HeaderName, HeaderValue, VARY};
+
 use super::*;
 use crate::filter::Response;
 use crate::testing::{Call, Route, Seen, refusal};
@@ -83,33 +85,235 @@ fn what_does_not_shrink_stays() {
         |name, value: &'static str| json_page().header(name, HeaderValue::from_static(value));
     untouched(Call::get("/"), with(CONTENT_ENCODING, "br"));
     untouched(Call::get("/"), with(CONTENT_TYPE, "image/png"));
-    untouched(Call::get("/"), with(CACHE_CONTROL, "public, no-transform"));
+    untouched(Call::get("/"), with(CONTENT_LENGTH, "0"));
+    untouched(Call::get("/"), with(CONTENT_TYPE, "multipart/byteranges"));
     untouched(Call::get("/"), with(CONTENT_RANGE, "bytes 0-1/2"));
     untouched(Call::get("/"), with(CONTENT_LENGTH, "1023"));
-    untouched(Call::new(Method::HEAD, "/"), json_page());
     let mut partial = json_page();
     partial.head.status = StatusCode::PARTIAL_CONTENT;
     untouched(Call::get("/"), partial);
     untouched(Call::get("/"), Response::new(StatusCode::NO_CONTENT));
 }
 
-#[test]
-fn caches_hear_of_it_even_when_this_client_wants_none() {
-    let seen = route().send(Call::get("/").answered(json_page()));
-    assert_eq!(seen.header("vary"), Some("accept-encoding"));
-    assert_eq!(seen.header("content-encoding"), None);
-    assert_eq!(seen.text(), page());
+/// The response with more lines of a field.
+fn more(mut response: Response, lines: &[(&'static str, &'static str)]) -> Response {
+    for (name, value) in lines {
+        let name = HeaderName::from_static(name);
+        let value = HeaderValue::from_static(value);
+        response.head.headers.append(name, value);
+    }
+    response
+}
+
+fn lines(seen: &Seen, name: &HeaderName) -> Vec<String> {
+    let lines = seen.response.headers.get_all(name).iter();
+    lines
+        .map(|line| line.to_str().unwrap().to_owned())
+        .collect()
 }
 
 #[test]
-fn strong_tags_become_weak() {
-    let tagged = json_page().header(ETAG, HeaderValue::from_static("\"abc\""));
-    let seen = route().send(
-        Call::get("/")
-            .header("accept-encoding", "gzip")
-            .answered(tagged),
-    );
+fn no_transform_counts_wherever_it_stands() {
+    for (lines, changes) in [
+        (&["public"][..], true),
+        (&["public, no-transform"], false),
+        (&["No-Transform"], false),
+        (&["max-age=60", "public,NO-TRANSFORM"], false),
+        (&["no-transform=1"], false),
+        (&["private=\"a, no-transform, b\""], true),
+        (&["x-no-transform"], true),
+    ] {
+        let lines: Vec<_> = lines.iter().map(|line| ("cache-control", *line)).collect();
+        let call = Call::get("/").header("accept-encoding", "gzip");
+        let seen = route().send(call.answered(more(json_page(), &lines)));
+        let encoded = seen.header("content-encoding").is_some();
+        assert_eq!(encoded, changes, "response: {lines:?}");
+        let call = Call::get("/").header("accept-encoding", "gzip");
+        let call = lines
+            .iter()
+            .fold(call, |call, (name, value)| call.header(name, value));
+        let seen = route().send(call.answered(json_page()));
+        let encoded = seen.header("content-encoding").is_some();
+        assert_eq!(encoded, changes, "request: {lines:?}");
+    }
+}
+
+#[test]
+fn all_accept_encoding_lines_count() {
+    let call = Call::get("/").header("accept-encoding", "deflate");
+    let call = call.header("accept-encoding", "gzip;q=0.5");
+    let seen = route().send(call.answered(json_page()));
+    assert_eq!(seen.header("content-encoding"), Some("gzip"));
+}
+
+#[test]
+fn content_encoding_in_any_line_counts() {
+    for (lines, encoded) in [
+        (&["identity"][..], true),
+        (&["Identity, identity"], true),
+        (&["identity", "br"], false),
+        (&["identity, GZIP"], false),
+        (&["x"], false),
+    ] {
+        let lines: Vec<_> = lines
+            .iter()
+            .map(|line| ("content-encoding", *line))
+            .collect();
+        let call = Call::get("/").header("accept-encoding", "gzip");
+        let seen = route().send(call.answered(more(json_page(), &lines)));
+        assert_eq!(
+            seen.header("content-encoding") == Some("gzip"),
+            encoded,
+            "{lines:?}"
+        );
+    }
+}
+
+#[test]
+fn clients_of_http_1_0_get_it_as_it_is() {
+    let mut exchange = Call::get("/").header("accept-encoding", "gzip").exchange();
+    exchange.request.version = Version::HTTP_10;
+    let filter = Compress::build(Config::default()).unwrap();
+    let mut head = json_page().head;
+    let done = futures_util::FutureExt::now_or_never(filter.on_response(&mut exchange, &mut head));
+    assert!(matches!(done, Some(Verdict::Continue)));
+    assert!(!head.headers.contains_key(CONTENT_ENCODING));
+    assert!(head.headers.contains_key(CONTENT_LENGTH));
+    assert_eq!(head.headers[VARY], "accept-encoding", "caches serve others");
+}
+
+#[test]
+fn caches_hear_of_it_once_even_when_this_client_wants_none() {
+    for (before, after) in [
+        (&[][..], &["accept-encoding"][..]),
+        (&["origin"], &["origin", "accept-encoding"]),
+        (&["Origin, Accept-Encoding"], &["Origin, Accept-Encoding"]),
+        (
+            &["origin", "ACCEPT-ENCODING"],
+            &["origin", "ACCEPT-ENCODING"],
+        ),
+        (&["*"], &["*"]),
+    ] {
+        for accepted in ["", "gzip"] {
+            let fields: Vec<_> = before.iter().map(|line| ("vary", *line)).collect();
+            let call = Call::get("/").header("accept-encoding", accepted);
+            let seen = route().send(call.answered(more(json_page(), &fields)));
+            assert_eq!(lines(&seen, &VARY), after, "{before:?}");
+            assert_eq!(
+                seen.header("content-encoding").is_some(),
+                accepted == "gzip"
+            );
+        }
+    }
+}
+
+const OF_THE_PLAIN_BYTES: [(&str, &str); 7] = [
+    ("etag", "\"abc\""),
+    ("accept-ranges", "bytes"),
+    ("content-digest", "sha-256=:YQ==:"),
+    ("repr-digest", "sha-256=:YQ==:"),
+    ("digest", "sha-256=YQ=="),
+    ("content-md5", "YQ=="),
+    ("last-modified", "Thu, 01 Jan 2026 00:00:00 GMT"),
+];
+
+#[test]
+fn what_is_true_of_the_plain_bytes_only_goes() {
+    let call = Call::get("/").header("accept-encoding", "gzip");
+    let seen = route().send(call.answered(more(json_page(), &OF_THE_PLAIN_BYTES)));
     assert_eq!(seen.header("etag"), Some("W/\"abc\""));
+    assert_eq!(seen.header("last-modified"), Some(OF_THE_PLAIN_BYTES[6].1));
+    for (name, _) in &OF_THE_PLAIN_BYTES[1..6] {
+        assert_eq!(seen.header(name), None, "{name}");
+    }
+    // A client that takes no coding has all of it.
+    let seen = route().send(Call::get("/").answered(more(json_page(), &OF_THE_PLAIN_BYTES)));
+    for (name, value) in OF_THE_PLAIN_BYTES {
+        assert_eq!(seen.header(name), Some(value), "{name}");
+    }
+    let weak = more(json_page(), &[("etag", "W/\"abc\"")]);
+    let call = Call::get("/").header("accept-encoding", "gzip");
+    assert_eq!(
+        route().send(call.answered(weak)).header("etag"),
+        Some("W/\"abc\"")
+    );
+}
+
+#[test]
+fn head_says_what_get_would() {
+    for accepted in ["", "gzip", "br;q=0.5, gzip;q=0.1"] {
+        let answer = || more(json_page(), &OF_THE_PLAIN_BYTES);
+        let mut of_head = answer();
+        of_head.body = Bytes::new();
+        let call = |method| Call::new(method, "/").header("accept-encoding", accepted);
+        let head = route().send(call(Method::HEAD).answered(of_head));
+        let get = route().send(call(Method::GET).answered(answer()));
+        assert_eq!(head.response.headers, get.response.headers, "{accepted}");
+        assert!(head.body.is_empty());
+    }
+}
+
+#[test]
+fn a_304_has_the_fields_of_the_200() {
+    let json = ("content-type", "application/json");
+    let png = ("content-type", "image/png");
+    let (strong, weak) = ("\"abc\"", "W/\"abc\"");
+    for (accepted, asked, fields, tag, varies) in [
+        ("gzip", weak, &[][..], weak, true),
+        ("gzip", strong, &[], strong, true),
+        ("gzip", "*", &[], weak, true),
+        ("gzip", "\"x, y\", W/\"abc\"", &[], weak, true),
+        ("gzip", "\"abc\", W/\"abc\"", &[], weak, true),
+        ("gzip", strong, &[json], weak, true),
+        ("gzip", weak, &[png], strong, false),
+        (
+            "gzip",
+            weak,
+            &[("cache-control", "no-transform")],
+            strong,
+            false,
+        ),
+        ("", weak, &[], strong, true),
+        ("identity", strong, &[json], strong, true),
+    ] {
+        let mut answer = more(Response::new(StatusCode::NOT_MODIFIED), fields);
+        answer = more(
+            answer,
+            &[
+                ("etag", strong),
+                ("repr-digest", "x"),
+                ("content-length", "9"),
+            ],
+        );
+        let call = Call::get("/").header("accept-encoding", accepted);
+        let seen = route().send(call.header("if-none-match", asked).answered(answer));
+        let what = format!("{accepted} {asked} {fields:?}");
+        assert_eq!(seen.header("etag"), Some(tag), "{what}");
+        assert_eq!(seen.header("vary").is_some(), varies, "{what}");
+        assert_eq!(seen.header("repr-digest").is_none(), tag == weak, "{what}");
+        assert_eq!(
+            seen.header("content-length").is_none(),
+            tag == weak,
+            "{what}"
+        );
+        assert_eq!(seen.header("content-encoding"), None, "{what}");
+    }
+}
+
+#[test]
+fn a_body_that_breaks_off_is_never_whole() {
+    for encoding in ["gzip", "br", "zstd"] {
+        let call = Call::get("/").header("accept-encoding", encoding);
+        let whole = route().send(call.answered(json_page()));
+        // Without the last call, the end of the coded stream never comes.
+        let mut encoder = Encoder::new(whole_encoding(encoding), false).unwrap();
+        let sent = encoder.write(page().as_bytes(), false).unwrap();
+        assert!(sent.len() < whole.body.len());
+    }
+}
+
+fn whole_encoding(name: &str) -> Encoding {
+    serde_json::from_value(json!(name)).unwrap()
 }
 
 #[test]

@@ -12,6 +12,7 @@ use http::header::{COOKIE, HOST, HeaderName};
 use http::uri::{PathAndQuery, Uri};
 
 use super::{Attributes, RequestHead};
+use crate::path::{self, Path, PathError, PathMode};
 
 /// Facts about the client's TLS session.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,8 +36,9 @@ pub struct TlsFacts {
 /// What the core knows of a request when its filters begin.
 #[derive(Debug, Clone)]
 pub struct Facts {
-    /// The client, behind PROXY protocol and trusted proxies.
-    pub client: IpAddr,
+    /// The client, behind PROXY protocol and trusted proxies. `None` is a client that nobody knows: a trusted proxy named it
+    /// in a way that can't be read.
+    pub client: Option<IpAddr>,
     /// The other end of the socket.
     pub peer: SocketAddr,
     /// `http` or `https`, as the client sees it.
@@ -45,6 +47,8 @@ pub struct Facts {
     pub tls: Option<Arc<TlsFacts>>,
     /// The listener's name.
     pub listener: Arc<str>,
+    /// How the listener reads paths.
+    pub paths: PathMode,
     /// The route's name.
     pub route: Arc<str>,
     /// When the head was complete.
@@ -55,13 +59,15 @@ pub struct Facts {
 
 /// One request on its way through the filters, from the head to the log.
 pub struct Exchange {
-    /// The head, as the filters before have left it. Changes reach the backend.
+    /// The head, as the filters before have left it. Changes reach the backend. Compare and match paths by
+    /// [`path`](Exchange::path), not by the `uri` here: one place has many spellings.
     pub request: RequestHead,
     /// Shared down the chain and with the access log.
     pub attributes: Attributes,
     facts: Facts,
     attempt: u32,
     reason: Option<Cow<'static, str>>,
+    broken_off: bool,
     states: Vec<(u16, Box<dyn Any + Send + Sync>)>,
     /// Whose turn it is: the place in the chain.
     place: u16,
@@ -103,14 +109,19 @@ impl Exchange {
             facts,
             attempt: 0,
             reason: None,
+            broken_off: false,
             states: Vec::new(),
             place: 0,
         }
     }
 
     /// The client's address, behind PROXY protocol and trusted proxies.
+    ///
+    /// `None` is a client that nobody knows: a trusted proxy named it in a way that can't be read. A filter that lets
+    /// addresses in refuses it, one that keeps addresses out does too, and one that counts uses [`Key`](super::Key), which
+    /// counts such clients apart. Never put [`peer`](Exchange::peer) in its place: that is the trusted proxy.
     #[must_use]
-    pub fn client(&self) -> IpAddr {
+    pub fn client(&self) -> Option<IpAddr> {
         self.facts.client
     }
 
@@ -178,6 +189,16 @@ impl Exchange {
         self.reason.as_deref()
     }
 
+    /// From a body hook that can't go on: the client sees the response body broken off, never a whole one.
+    pub fn break_off(&mut self) {
+        self.broken_off = true;
+    }
+
+    /// For the chain, after each piece of a response body.
+    pub(crate) fn is_broken_off(&self) -> bool {
+        self.broken_off
+    }
+
     /// Host of the target or of the `Host` header, without the port, as it was written.
     #[must_use]
     pub fn host(&self) -> Option<&str> {
@@ -218,9 +239,37 @@ impl Exchange {
         pairs.find_map(|(key, value)| (key == name).then_some(value))
     }
 
-    /// Puts another path (and query, after a `?`) in place of the old one. `false`: it is not a valid target, and
-    /// nothing has changed.
+    /// The path in its normal form, which routes are matched against: unreserved characters decoded, empty and dot segments
+    /// resolved. `/admin`, `//admin`, `/%61dmin` and `/x/../admin` are all `/admin` here. It follows what filters write.
+    #[must_use]
+    pub fn path(&self) -> Cow<'_, str> {
+        match self.read_path() {
+            Ok(path) => path.into_normal(),
+            // A filter wrote it past `set_path_and_query`; the request is refused when the chain is through.
+            Err(_) => Cow::Borrowed(self.request.uri.path()),
+        }
+    }
+
+    /// The path as it is forwarded and as it is matched.
+    pub fn read_path(&self) -> Result<Path<'_>, PathError> {
+        Path::parse(self.request.uri.path(), self.facts.paths)
+    }
+
+    /// Puts another path (and query, after a `?`) in place of the old one. The path is held to the same reading as a
+    /// client's, with `.` and `..` resolved and one `/` at its beginning. `false`: it is not a valid target or may be read in
+    /// two ways, and nothing has changed; refuse the request then.
     pub fn set_path_and_query(&mut self, target: &str) -> bool {
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (target, None),
+        };
+        let Ok(path) = path::written(path, self.facts.paths) else {
+            return false;
+        };
+        let target = match query {
+            Some(query) => format!("{path}?{query}"),
+            None => path,
+        };
         let mut parts = self.request.uri.clone().into_parts();
         let Ok(target) = PathAndQuery::try_from(target) else {
             return false;

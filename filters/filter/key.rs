@@ -8,7 +8,8 @@ use serde::Deserialize;
 use super::Exchange;
 use super::units::Header;
 
-/// What requests are counted by. A request that lacks it is counted by its address.
+/// What requests are counted by. A request that lacks it is counted by its address, and one whose client is not known
+/// with all others of unknown clients that came by the same peer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Key {
@@ -32,6 +33,8 @@ pub enum Key {
 pub enum KeyBytes<'a> {
     /// IPv4 as is, IPv6 cut to its /64.
     Address(IpAddr),
+    /// All unknown clients that come by this peer, as above. The peer's own requests are an [`Address`](KeyBytes::Address).
+    UnknownBy(IpAddr),
     /// Any other.
     Text(&'a str),
 }
@@ -47,10 +50,7 @@ impl Key {
             Key::Cookie(name) => exchange.cookie(name),
             Key::Claim(name) | Key::Attribute(name) => exchange.attributes.text(name),
         };
-        text.map_or_else(
-            || KeyBytes::Address(network(exchange.client())),
-            KeyBytes::Text,
-        )
+        text.map_or_else(|| by_address(exchange), KeyBytes::Text)
     }
 
     /// Names the attribute that a claim is kept under, once, when the config is read.
@@ -60,6 +60,13 @@ impl Key {
             Key::Claim(claim) => Key::Attribute(format!("jwt.{claim}")),
             other => other,
         }
+    }
+}
+
+fn by_address(exchange: &Exchange) -> KeyBytes<'static> {
+    match exchange.client() {
+        Some(client) => KeyBytes::Address(network(client)),
+        None => KeyBytes::UnknownBy(network(exchange.peer().ip())),
     }
 }
 

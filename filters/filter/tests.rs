@@ -7,6 +7,19 @@ use super::*;
 use crate::testing::Call;
 
 #[test]
+fn the_path_is_normal_and_follows_what_filters_write() {
+    let mut exchange = Call::get("/%61//./c?q=//x").exchange();
+    assert!(exchange.path() == "/a/c" && exchange.request.uri.path() == "/%61//./c");
+    assert!(exchange.set_path_and_query("//new//./%70?r=;"));
+    assert_eq!(exchange.path(), "/new/p");
+    assert_eq!(exchange.request.uri, "/new/p?r=;");
+    for bad in ["/a%2Fb", "/a;b", "/..", "/a b", "/%252e"] {
+        assert!(!exchange.set_path_and_query(bad), "{bad}");
+    }
+    assert_eq!(exchange.request.uri, "/new/p?r=;");
+}
+
+#[test]
 fn a_full_map_keeps_what_it_has_and_refuses_more() {
     let mut attributes = Attributes::default();
     for n in 0..32 {
@@ -164,4 +177,22 @@ fn keys_of_requests() {
     );
     assert_eq!(key(json!({ "claim": "other" })).of(&exchange), network);
     assert_eq!(key(json!("route")).of(&exchange), KeyBytes::Text("test"));
+}
+
+#[test]
+fn unknown_clients_are_counted_together_and_apart_from_their_proxy() {
+    let key = |call: Call| {
+        let exchange = call.exchange();
+        match Key::ClientIp.of(&exchange) {
+            KeyBytes::Text(text) => panic!("{text}"),
+            KeyBytes::Address(address) => ("known", address),
+            KeyBytes::UnknownBy(address) => ("unknown", address),
+        }
+    };
+    let proxy = "192.0.2.1".parse().unwrap();
+    assert_eq!(key(Call::get("/").unknown_client()), ("unknown", proxy));
+    assert_eq!(key(Call::get("/")), ("known", proxy));
+    let header = serde_json::from_value::<Key>(json!({ "header": "x-k" })).unwrap();
+    let exchange = Call::get("/").unknown_client().exchange();
+    assert_eq!(header.of(&exchange), KeyBytes::UnknownBy(proxy));
 }

@@ -54,10 +54,12 @@ pub struct Config {
     /// Claims to tell the backend, by header; what the client sent there is dropped.
     #[serde(default)]
     pub claims_to_headers: HashMap<String, Header>,
-    /// Where the token is looked for; the first place that has one counts. Default: `Authorization: Bearer`.
+    /// Where the token is looked for. Several places may have it, but only the same one; a token that is there twice, or that
+    /// disagrees with another place, is refused. Default: `Authorization: Bearer`.
     #[serde(default = "bearer")]
     pub from: Vec<Place>,
-    /// Lets requests without any token through; a bad one is still refused. Default: false.
+    /// Lets requests without any token through, and those with another scheme in `Authorization`, such as `Basic`. A token
+    /// that is there but bad, unreadable or given twice is still refused. Default: false.
     #[serde(default)]
     pub optional: bool,
     /// How often keys are read again. Default: 10m; at least 10s.
@@ -72,7 +74,7 @@ pub struct Config {
 #[derive(Debug, Clone, serde::Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Place {
-    /// In a header, after a prefix such as `Bearer ` (any case).
+    /// In a header, after a prefix such as `Bearer ` (any case, any number of spaces).
     Header {
         /// The header's name.
         name: Header,
@@ -85,7 +87,7 @@ pub enum Place {
         /// The cookie's name.
         name: String,
     },
-    /// In a query parameter; logs of others will show it.
+    /// In a query parameter. The access log shows `***` in place of its value; logs of others will show it.
     Query {
         /// The parameter's name.
         name: String,
@@ -154,8 +156,8 @@ fn bearer() -> Vec<Place> {
     }]
 }
 
-const SYMMETRIC: [Algorithm; 3] = [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
-const ASYMMETRIC: [Algorithm; 9] = [
+pub(super) const SYMMETRIC: [Algorithm; 3] = [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
+pub(super) const ASYMMETRIC: [Algorithm; 9] = [
     Algorithm::RS256,
     Algorithm::RS384,
     Algorithm::RS512,

@@ -113,6 +113,11 @@ pub(super) fn jwks(text: &[u8]) -> Result<Vec<VerifyKey>, String> {
 }
 
 fn jwk(value: &Value) -> Option<VerifyKey> {
+    // A null is not the same as nothing: what should narrow the key's use is there, but can't be read.
+    let mut narrowing = ["kid", "use", "key_ops", "alg"].iter();
+    if narrowing.any(|name| value.get(name).is_some_and(Value::is_null)) {
+        return None;
+    }
     let jwk: Jwk = serde_json::from_value(value.clone()).ok()?;
     let common = &jwk.common;
     let signs = matches!(common.public_key_use, None | Some(PublicKeyUse::Signature));
@@ -144,7 +149,11 @@ fn algorithms_of(jwk: &Jwk, key: &DecodingKey) -> Option<&'static [Algorithm]> {
             _ => None,
         },
         AlgorithmParameters::OctetKeyPair(okp) => match okp.curve {
-            EllipticCurve::Ed25519 => Some(&[Algorithm::EdDSA]),
+            // Anything but 32 bytes (RFC 8032 section 5.1.5) would make the verifier panic when a token names the key.
+            EllipticCurve::Ed25519 => {
+                let length = key.try_get_as_bytes().ok()?.len();
+                (length == 32).then_some(&[Algorithm::EdDSA])
+            }
             _ => None,
         },
         AlgorithmParameters::OctetKey(_) => match key.try_get_as_bytes().ok()?.len() {

@@ -285,6 +285,225 @@ fn without_a_token() {
     );
 }
 
+/// Headers of tokens, and why they are refused.
+const HEADERS: &[(&str, Option<&str>)] = &[
+    (r#"{"alg":"EdDSA"}"#, None),
+    (
+        r#"{"alg":"EdDSA","typ":"JWT","cty":"x","b64":true,"jku":null}"#,
+        None,
+    ),
+    (
+        r#"{"alg":"EdDSA","crit":null}"#,
+        Some("jwt: malformed header: crit"),
+    ),
+    (
+        r#"{"alg":"EdDSA","crit":[]}"#,
+        Some("jwt: malformed header: crit"),
+    ),
+    (
+        r#"{"alg":"EdDSA","crit":["b64"],"b64":true}"#,
+        Some("jwt: malformed header: crit"),
+    ),
+    (
+        r#"{"alg":"EdDSA","crit":"b64"}"#,
+        Some("jwt: malformed header: crit"),
+    ),
+    (
+        r#"{"alg":"EdDSA","crit":0}"#,
+        Some("jwt: malformed header: crit"),
+    ),
+    (
+        r#"{"alg":"EdDSA","crit":false}"#,
+        Some("jwt: malformed header: crit"),
+    ),
+    (
+        r#"{"alg":"EdDSA","crit":{}}"#,
+        Some("jwt: malformed header: crit"),
+    ),
+    (
+        r#"{"alg":"EdDSA","b64":false}"#,
+        Some("jwt: malformed header: b64"),
+    ),
+    (
+        r#"{"alg":"EdDSA","b64":null}"#,
+        Some("jwt: malformed header: b64"),
+    ),
+    (
+        r#"{"alg":"EdDSA","b64":"true"}"#,
+        Some("jwt: malformed header: b64"),
+    ),
+    (
+        r#"{"alg":"EdDSA","kid":null}"#,
+        Some("jwt: malformed header: kid"),
+    ),
+    (
+        r#"{"alg":"EdDSA","kid":7}"#,
+        Some("jwt: malformed header: kid"),
+    ),
+    (
+        r#"{"alg":"EdDSA","typ":null}"#,
+        Some("jwt: malformed header: typ"),
+    ),
+    (
+        r#"{"alg":"EdDSA","typ":["JWT"]}"#,
+        Some("jwt: malformed header: typ"),
+    ),
+    (
+        r#"{"alg":"EdDSA","cty":{}}"#,
+        Some("jwt: malformed header: cty"),
+    ),
+    (r#"{"alg":null}"#, Some("jwt: malformed header: alg")),
+    (r#"{"alg":["EdDSA"]}"#, Some("jwt: malformed header: alg")),
+    (r#"{}"#, Some("jwt: malformed header: alg")),
+    (r#"{"alg":"eddsa"}"#, Some("jwt: algorithm not allowed")),
+    (r#"{"alg":""}"#, Some("jwt: algorithm not allowed")),
+    (
+        r#"{"alg":"EdDSA","alg":"EdDSA"}"#,
+        Some("jwt: malformed header"),
+    ),
+    (
+        r#"{"alg":"none","alg":"EdDSA"}"#,
+        Some("jwt: malformed header"),
+    ),
+    (
+        r#"{"alg":"EdDSA","x":1,"x":2}"#,
+        Some("jwt: malformed header"),
+    ),
+    (r#"["EdDSA"]"#, Some("jwt: malformed header")),
+    (r#"null"#, Some("jwt: malformed header")),
+    (r#"{"alg":"EdDSA"} x"#, Some("jwt: malformed header")),
+];
+
+#[test]
+fn a_bad_header_is_refused_whoever_signed_it() {
+    let rules = lax(&[Algorithm::EdDSA]);
+    for (header, reason) in HEADERS {
+        let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        let message = format!("{}.{}", encode(header), encode("{}"));
+        let signature =
+            jsonwebtoken::crypto::sign(message.as_bytes(), &ed_key(), Algorithm::EdDSA).unwrap();
+        let token = format!("{message}.{signature}");
+        let verdict = rules.verify(&token, &set(&[ed_jwk()]), SystemTime::UNIX_EPOCH);
+        let seen = verdict.err().map(|refused| refused.reason().into_owned());
+        assert_eq!(seen.as_deref(), *reason, "{header}");
+    }
+}
+
+#[test]
+fn keys_that_can_not_be_read_whole_are_left_out() {
+    let with = |name: &str, value: Value| {
+        let mut key = ed_jwk();
+        key[name] = value;
+        key
+    };
+    for (key, usable) in [
+        (ed_jwk(), true),
+        (with("kid", json!("a")), true),
+        (with("kid", json!(null)), false),
+        (with("kid", json!(7)), false),
+        (with("use", json!(null)), false),
+        (with("use", json!("enc")), false),
+        (with("alg", json!(null)), false),
+        (with("alg", json!("ES256")), false),
+        (with("alg", json!("EdDSA")), true),
+        (with("key_ops", json!(null)), false),
+        (with("key_ops", json!(["sign"])), false),
+    ] {
+        let text = json!({ "keys": [key] }).to_string();
+        assert_eq!(keys::jwks(text.as_bytes()).is_ok(), usable, "{text}");
+    }
+}
+
+/// A token may be in a header with and without a prefix, in a cookie and in the query.
+fn optional_anywhere() -> Route {
+    let from = json!([
+        { "header": { "name": "authorization", "prefix": "Bearer " } },
+        { "header": { "name": "x-token" } },
+        { "cookie": { "name": "t" } },
+        { "query": { "name": "token" } },
+    ]);
+    on_jwks(&[ed_jwk()], json!({ "optional": true, "from": from }))
+}
+
+/// Sends these fields, each written `name: value`, with GOOD in place of a good token.
+fn sent(route: &Route, target: &str, fields: &[&str]) -> Seen {
+    let good = token(&good());
+    let call = Call::get(&target.replace("GOOD", &good));
+    let call = fields.iter().fold(call, |call, field| {
+        let (name, value) = field.split_once(": ").unwrap();
+        call.header(name, value.replace("GOOD", &good))
+    });
+    route.send(call)
+}
+
+#[test]
+fn optional_lets_requests_pass_with_one_good_token_or_none() {
+    let route = optional_anywhere();
+    for (target, fields) in [
+        ("/", &[][..]),
+        ("/", &["authorization: Basic YW5uOng="][..]),
+        ("/", &["authorization: Bearer GOOD"]),
+        ("/", &["authorization: Basic YW5uOng=", "cookie: t=GOOD"]),
+        ("/", &["x-token: GOOD"]),
+        ("/", &["cookie: t=GOOD", "cookie: a=b"]),
+        ("/?token=GOOD", &[]),
+        (
+            "/?token=GOOD",
+            &["authorization: Bearer GOOD", "cookie: t=GOOD"],
+        ),
+    ] {
+        let seen = sent(&route, target, fields);
+        assert!(seen.reached_backend(), "{target} {fields:?}");
+    }
+    assert_eq!(route.filters().secret_query_names(), [Box::from("token")]);
+}
+
+/// What is there but unusable is a bad token.
+#[test]
+fn optional_lets_nothing_pass_that_a_backend_could_take_for_a_token() {
+    let route = optional_anywhere();
+    for (target, fields) in [
+        ("/", &["authorization: Bearer\tx.y.z"][..]),
+        ("/", &["authorization: BEARER x.y.z"]),
+        ("/", &["authorization: Bearer"]),
+        ("/", &["authorization: "]),
+        ("/", &["authorization: Bearer a b"]),
+        (
+            "/",
+            &["authorization: Bearer GOOD", "authorization: Basic x"],
+        ),
+        ("/", &["x-token: "]),
+        ("/", &["x-token: a b"]),
+        ("/", &["x-token: GOOD", "x-token: GOOD"]),
+        ("/", &["cookie: t="]),
+        ("/", &["cookie: t=x"]),
+        ("/", &["cookie: t=\"x.y.z\""]),
+        ("/", &["cookie: t=GOOD", "cookie: t=x"]),
+        ("/", &["cookie: a=b, t=x"]),
+        ("/?token=x", &[]),
+        ("/?token", &[]),
+        ("/?to%6ben=x", &[]),
+        ("/?a=b;token=x", &[]),
+        ("/?token=GOOD&token=GOOD", &[]),
+        ("/?token=x", &["authorization: Bearer GOOD"]),
+        ("/", &["authorization: Bearer GOOD", "cookie: t=x"]),
+        ("/", &["x-token: x", "cookie: t=GOOD"]),
+    ] {
+        let seen = sent(&route, target, fields);
+        assert!(!seen.reached_backend(), "{target} {fields:?}");
+        refused(&seen);
+    }
+    for bytes in [
+        &b"Bearer x.y.z\xff"[..],
+        b"Bearer \xff",
+        b"\xffBearer x.y.z",
+        b"bearer\xa0x",
+    ] {
+        let seen = route.send(Call::get("/").header("authorization", bytes));
+        assert_eq!(refused(&seen), "jwt: malformed token", "{bytes:?}");
+    }
+}
+
 #[test]
 fn other_places() {
     let route = on_jwks(

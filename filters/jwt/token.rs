@@ -1,13 +1,14 @@
 //! One token: its form, its signature, its claims. Pure: keys and time are arguments.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{HeaderName, HeaderValue};
 use jsonwebtoken::{Algorithm, crypto};
-use serde::Deserialize;
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::keys::{KeySet, Missing};
@@ -74,26 +75,48 @@ pub(super) struct Verified {
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// The part of the header that matters. An algorithm that is not known, `none` among them, does not parse.
-#[derive(Deserialize)]
+/// The part of the header that matters.
 struct JoseHeader {
     alg: Algorithm,
     kid: Option<String>,
-    /// Nothing critical is understood (RFC 7515 section 4.1.11).
-    crit: Option<Value>,
 }
 
-#[derive(Deserialize)]
-struct AlgorithmName {
-    #[serde(rename = "alg")]
-    _alg: String,
+/// The members of an object in which no name stands twice: of two, other readers may take the other one (RFC 7515
+/// section 4, RFC 7519 section 4).
+struct Members(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Members, D::Error> {
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+        let mut members = Map::new();
+        while let Some((name, value)) = map.next_entry::<String, Value>()? {
+            if members.insert(name, value).is_some() {
+                return Err(de::Error::custom("a name stands twice"));
+            }
+        }
+        Ok(Members(members))
+    }
 }
 
 impl Rules {
     pub fn verify(&self, token: &str, keys: &KeySet, now: SystemTime) -> Result<Verified, Refused> {
         let payload = self.signed_payload(token, keys)?;
-        let claims: Map<String, Value> =
+        let claims: Members =
             serde_json::from_slice(&payload).map_err(|_| Refused::Malformed("payload"))?;
+        let claims = claims.0;
         self.check(&claims, now)?;
         let expires = date(&claims, "exp")?.map(|date| date + self.leeway);
         Ok(Verified {
@@ -111,9 +134,6 @@ impl Rules {
             return Err(Refused::Malformed("token"));
         }
         let header = jose_header(header)?;
-        if header.crit.is_some() {
-            return Err(Refused::Malformed("header: crit"));
-        }
         if !self.algorithms.contains(&header.alg) {
             return Err(Refused::Algorithm);
         }
@@ -191,16 +211,34 @@ impl Rules {
     }
 }
 
+/// Reads the header of a token strictly: what says how the rest is to be read must have the type that its RFC gives it.
+///
+/// `crit` is refused in any form, as nothing critical is understood, and a malformed one is invalid by itself (RFC 7515
+/// section 4.1.11); so is a `b64` that says that the payload is not encoded (RFC 7797). `none` is not an algorithm.
 fn jose_header(encoded: &str) -> Result<JoseHeader, Refused> {
-    let malformed = |_| Refused::Malformed("header");
-    let json = URL_SAFE_NO_PAD.decode(encoded);
-    let json = json.map_err(|_| Refused::Malformed("header"))?;
-    serde_json::from_slice(&json).or_else(|_| {
-        // Tells an algorithm that is not known from a header that is none.
-        let named: AlgorithmName = serde_json::from_slice(&json).map_err(malformed)?;
-        drop(named);
-        Err(Refused::Algorithm)
-    })
+    let json = URL_SAFE_NO_PAD.decode(encoded).ok();
+    let members = json.and_then(|json| serde_json::from_slice::<Members>(&json).ok());
+    let members = members.ok_or(Refused::Malformed("header"))?.0;
+    if members.contains_key("crit") {
+        return Err(Refused::Malformed("header: crit"));
+    }
+    if members
+        .get("b64")
+        .is_some_and(|b64| *b64 != Value::Bool(true))
+    {
+        return Err(Refused::Malformed("header: b64"));
+    }
+    let text = |name: &'static str, wrong: &'static str| match members.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(Refused::Malformed(wrong)),
+    };
+    text("typ", "header: typ")?;
+    text("cty", "header: cty")?;
+    let kid = text("kid", "header: kid")?.cloned();
+    let alg = text("alg", "header: alg")?.ok_or(Refused::Malformed("header: alg"))?;
+    let alg = alg.parse().map_err(|_| Refused::Algorithm)?;
+    Ok(JoseHeader { alg, kid })
 }
 
 /// A claim by its name, or by the path to it: `realm_access.roles`.

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::filter::RequestHead;
+use crate::hops;
 use crate::outbound::Outbound;
 
 /// Tells the other service that this is a copy.
@@ -119,6 +120,7 @@ impl Copy {
             headers.remove(name);
         }
         headers.insert(MIRRORED, HeaderValue::from_static("1"));
+        hops::raise(headers);
         Some((request, self.answer))
     }
 }

@@ -9,6 +9,7 @@ use http::header::HeaderMap;
 use http::{Method, Request, StatusCode};
 
 use crate::filter::{Exchange, Facts, RequestHead, Response, ResponseHead, TlsFacts};
+use crate::path::PathMode;
 
 /// The moment at which all tests begin.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -36,11 +37,12 @@ impl Call {
         Call {
             head: request.expect("a valid target").into_parts().0,
             facts: Facts {
-                client,
+                client: Some(client),
                 peer: (client, 40000).into(),
                 scheme: "http",
                 tls: None,
                 listener: "public".into(),
+                paths: PathMode::Strict,
                 route: "test".into(),
                 started: *START,
                 time: SystemTime::UNIX_EPOCH + Duration::from_secs(START_SECONDS),
@@ -91,7 +93,14 @@ impl Call {
     /// On what is not an address.
     #[must_use]
     pub fn client(mut self, address: &str) -> Call {
-        self.facts.client = address.parse().expect("an IP address");
+        self.facts.client = Some(address.parse().expect("an IP address"));
+        self
+    }
+
+    /// From a client that nobody knows, by the trusted proxy 192.0.2.1.
+    #[must_use]
+    pub fn unknown_client(mut self) -> Call {
+        self.facts.client = None;
         self
     }
 
@@ -99,6 +108,13 @@ impl Call {
     #[must_use]
     pub fn route(mut self, name: &str) -> Call {
         self.facts.route = name.into();
+        self
+    }
+
+    /// Through a listener that reads paths like this; `strict` by default.
+    #[must_use]
+    pub fn paths(mut self, mode: PathMode) -> Call {
+        self.facts.paths = mode;
         self
     }
 

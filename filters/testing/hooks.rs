@@ -33,7 +33,7 @@ fn call(filter: &dyn Filter, hook: Hooks) {
         hash_key: None,
     };
     let connection = Connection {
-        client: exchange.client(),
+        client: exchange.peer().ip(),
         peer: exchange.peer(),
         listener: "public".into(),
     };

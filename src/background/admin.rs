@@ -1,17 +1,22 @@
 //! The admin listener: `/healthz`, `/readyz`, `/metrics`, `/status`, and the switch that drains a backend. Never on a
-//! public address: it has no access control.
+//! public address: it has no access control but [`access`], which keeps web pages out.
+
+mod access;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use access::{Asked, Forbidden};
 use async_trait::async_trait;
-use http::{Method, Response, StatusCode, header};
+use http::{HeaderValue, Method, Response, StatusCode, header};
 use pingora_core::apps::http_app::ServeHttp;
 use pingora_core::protocols::http::ServerSession;
+use pingora_http::RequestHeader;
 use serde_json::{Value, json};
 
+use crate::config::model::Address;
 use crate::instance::Instance;
-use crate::listener::ListenerStatus;
+use crate::listener::{Connection, ListenerStatus};
 use crate::observe::metrics::CONTENT_TYPE;
 
 /// Lists listeners; told after they exist.
@@ -21,6 +26,7 @@ const USAGE: &str = "\
 GET  /healthz /readyz /metrics /status
 POST /pools/POOL/backends/ID/drain
 POST /pools/POOL/backends/ID/undrain
+POST needs the field Content-Type: application/json
 ";
 
 /// Answers requests to the admin listener.
@@ -45,14 +51,19 @@ impl Admin {
         let _ = self.listeners.set(list);
     }
 
-    fn answer(&self, method: &Method, path: &str) -> Response<Vec<u8>> {
-        if *method == Method::POST {
-            return self.switch(path);
+    fn answer(&self, request: &RequestHeader) -> Response<Vec<u8>> {
+        let (method, path) = (&request.method, request.uri.path());
+        if let Err(why) = self.admit(request) {
+            log::warn!("admin: {method} {path}: {why}");
+            return text(StatusCode::FORBIDDEN, format!("{why}\n"));
         }
-        if !matches!(*method, Method::GET | Method::HEAD) {
-            return text(StatusCode::METHOD_NOT_ALLOWED, USAGE);
-        }
+        let reads = [Method::GET, Method::HEAD].contains(method);
         match path {
+            _ if Switch::named(path).is_some() && *method != Method::POST => only("POST"),
+            _ if Switch::named(path).is_some() => self.switch(path),
+            "/healthz" | "/livez" | "/readyz" | "/metrics" | "/status" | "/" if !reads => {
+                only("GET, HEAD")
+            }
             "/healthz" | "/livez" => text(StatusCode::OK, "ok\n"),
             "/readyz" => readiness(&self.instance),
             "/metrics" => self.metrics(),
@@ -62,21 +73,33 @@ impl Admin {
         }
     }
 
+    /// Refuses what a web page has sent, or may have.
+    fn admit(&self, request: &RequestHeader) -> Result<(), Forbidden> {
+        let snapshot = self.instance.snapshot.load();
+        let connection = Connection::current();
+        let asked = Asked {
+            method: &request.method,
+            target: &request.uri,
+            headers: &request.headers,
+            unix: connection.is_some_and(|c| matches!(c.config.address, Address::Unix(_))),
+            hosts: &snapshot.config.admin_hosts,
+        };
+        asked.check()
+    }
+
     /// `POST /pools/POOL/backends/ID/drain` and `/undrain`. What is drained so stays it until undrained or restarted.
     fn switch(&self, path: &str) -> Response<Vec<u8>> {
-        let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-        let ["pools", pool, "backends", backend, action] = parts[..] else {
+        let Some(switch) = Switch::named(path) else {
             return text(StatusCode::NOT_FOUND, USAGE);
         };
         let snapshot = self.instance.snapshot.load();
-        let Some(pool) = snapshot.pools.get(pool) else {
+        let Some(pool) = snapshot.pools.get(switch.pool) else {
             return text(StatusCode::NOT_FOUND, "no such pool; see /status\n");
         };
         let now = Instant::now();
-        let known = match action {
-            "drain" => pool.pool.drain(backend, now),
-            "undrain" => pool.pool.undrain(backend, now),
-            _ => return text(StatusCode::NOT_FOUND, USAGE),
+        let known = match switch.drain {
+            true => pool.pool.drain(switch.backend, now),
+            false => pool.pool.undrain(switch.backend, now),
         };
         match known {
             true => text(StatusCode::OK, "ok\n"),
@@ -114,6 +137,32 @@ impl Admin {
     }
 }
 
+/// What a path of a switch names.
+struct Switch<'a> {
+    pool: &'a str,
+    backend: &'a str,
+    drain: bool,
+}
+
+impl Switch<'_> {
+    fn named(path: &str) -> Option<Switch<'_>> {
+        let parts: Vec<&str> = path.split('/').collect();
+        let ["", "pools", pool, "backends", backend, action] = parts[..] else {
+            return None;
+        };
+        let drain = match action {
+            "drain" => true,
+            "undrain" => false,
+            _ => return None,
+        };
+        Some(Switch {
+            pool,
+            backend,
+            drain,
+        })
+    }
+}
+
 /// What `/readyz` and a data listener's health path say: 503 from the first signal to stop on, and while accepting pauses.
 pub fn readiness(instance: &Instance) -> Response<Vec<u8>> {
     if instance.is_ready() {
@@ -136,6 +185,13 @@ pub fn readiness(instance: &Instance) -> Response<Vec<u8>> {
         (false, false) => "starting\n",
     };
     text(StatusCode::SERVICE_UNAVAILABLE, why)
+}
+
+fn only(methods: &'static str) -> Response<Vec<u8>> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, USAGE);
+    let methods = HeaderValue::from_static(methods);
+    response.headers_mut().insert(header::ALLOW, methods);
+    response
 }
 
 fn text(status: StatusCode, text: impl Into<Vec<u8>>) -> Response<Vec<u8>> {
@@ -162,6 +218,15 @@ fn body(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Respon
         header::CACHE_CONTROL,
         header::HeaderValue::from_static("no-store"),
     );
+    // Browsers neither guess a type nor hand the body to pages of other origins (Fetch, section 3.7).
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        header::HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(
+        "cross-origin-resource-policy",
+        header::HeaderValue::from_static("same-origin"),
+    );
     response
 }
 
@@ -170,7 +235,7 @@ impl ServeHttp for Admin {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let request = session.req_header();
         let head_only = request.method == Method::HEAD;
-        let mut response = self.answer(&request.method, request.uri.path());
+        let mut response = self.answer(request);
         if head_only {
             response.body_mut().clear();
         }

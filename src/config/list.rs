@@ -37,8 +37,8 @@ pub fn parse_backends(text: &str, path: &FilePath) -> Result<Vec<model::Backend>
 fn parse(text: &str, report: &mut Report) -> Option<Vec<model::Backend>> {
     let nothing = std::collections::HashMap::<String, String>::new();
     let mut substitution = substitute::Substitution::new(&nothing, FilePath::new(""));
-    let tree = tree::parse(text, &mut substitution, report)?;
-    validate::validate(&schema::list_schema(), &tree, report);
+    let mut tree = tree::parse(text, &mut substitution, report)?;
+    validate::validate(&schema::list_schema(), &mut tree, report);
     if report.has_errors() {
         return None;
     }

@@ -29,6 +29,7 @@ pub use reference::reference;
 pub use schema::schema;
 
 use problem::{Position, Report};
+use tree::Node;
 
 /// Where `${VAR}` is looked up.
 pub trait Env {
@@ -67,8 +68,8 @@ pub struct Loaded {
 /// Reads, substitutes, validates and checks the file at `path`, of at most 4 MiB.
 ///
 /// # Errors
-/// Every problem that could be found, with at least one error among them. Problems of meaning are looked for once there
-/// are none of shape.
+/// Every problem that could be found, with at least one error among them. A problem hides no other unless that follows from
+/// it; only a file that is no YAML is not looked at any further.
 pub fn load(path: &Path, env: &dyn Env, filters: &FilterCatalog) -> Result<Loaded, Problems> {
     let mut report = Report::new(path);
     let dir = path.parent().unwrap_or(Path::new(""));
@@ -109,13 +110,12 @@ fn read(
     let mut substitution = substitute::Substitution::new(env, dir);
     let tree = tree::parse(text, &mut substitution, report);
     files.append(&mut substitution.files);
-    let tree = tree?;
-    validate::validate(&schema(filters), &tree, report);
-    if report.has_errors() {
-        return None;
-    }
+    let mut tree = tree?;
+    validate::validate(&schema(filters), &mut tree, report);
     let raw: raw::Config = match serde_path_to_error::deserialize(tree.to_json()) {
         Ok(raw) => raw,
+        // A stand-in did not do.
+        Err(_) if report.has_errors() => return None,
         Err(e) => {
             let steps: Vec<_> = e.path().iter().collect();
             refused_by_serde(
@@ -135,6 +135,7 @@ fn read(
             filters,
             report,
             files,
+            names: check::Names::default(),
         }
         .config(raw),
     )
@@ -157,7 +158,10 @@ fn refused_by_serde(
             refused_by_serde(rest, message, &path.key(key), tree, report)
         }
         // Within an enum the path is serde's own, not the file's.
-        _ => report.error(tree.position(path), path, message),
+        _ => {
+            let origin = tree.get(path).map(Node::origin).unwrap_or_default();
+            report.error(tree.position(path), path, format!("{message}{origin}"));
+        }
     }
 }
 

@@ -21,19 +21,23 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 use regex::Regex;
 
+pub use tidegate_filters::path::PathMode;
+
 pub use self::discovery::{
-    Discovery, DnsName, DnsService, Endpoint, Family, HttpList, Source, TtlBounds,
+    Discovery, DnsName, DnsService, Endpoint, Family, HttpList, Source, TtlBounds, is_of_one_host,
 };
 pub use self::overload::{Criticality, Overload, OverloadSteps};
 pub use self::sticky::{Carrier, Cluster, OnOverload, SameSite, Secret, Sticky, StickyCookie};
 pub use self::tls::{CertificateFiles, ClientAuth, ListenerTls, TicketKeys, UpstreamTls};
-pub use limits::{AddressLimits, ListenerLimits, PaceLimits};
+pub use limits::{AddressLimits, ListenerLimits, PaceLimits, TcpKeepalive, UNREAD_RESPONSE};
 
 /// One configuration file, checked as a whole.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where `/metrics`, `/status`, `/healthz` and `/readyz` are served; `None` turns the admin listener off.
     pub admin: Option<Address>,
+    /// Names under which the admin listener answers, beside IP addresses and `localhost`.
+    pub admin_hosts: Vec<HostMatch>,
     pub listeners: Vec<Listener>,
     /// In file order; `route::Table` sorts them by precedence.
     pub routes: Vec<Route>,
@@ -45,8 +49,27 @@ pub struct Config {
     pub cluster: Cluster,
     pub discovery: Discovery,
     pub log: Log,
+    /// A request that has passed so many instances is refused.
+    pub max_hops: u32,
+    /// What is added to `Via`; `None` leaves the field as it came.
+    pub via: Option<Via>,
     /// Worker threads of the data path. Default: the number of CPUs this process may use. Fixed at start.
     pub threads: usize,
+}
+
+/// Members of `Via` (RFC 9110, section 7.6.3) for messages that came over each version.
+#[derive(Debug, Clone)]
+pub struct Via {
+    pub http10: HeaderValue,
+    pub http11: HeaderValue,
+    pub http2: HeaderValue,
+}
+
+/// What becomes of TRACE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trace {
+    Refuse,
+    Pass,
 }
 
 /// Where to listen or to connect.
@@ -63,10 +86,29 @@ pub struct Listener {
     pub proxy_protocol: ProxyProtocol,
     pub tls: Option<ListenerTls>,
     /// Answer this path with the instance's own health, before routing and without a PROXY header.
+    /// In its normal form.
     pub health_path: Option<String>,
+    pub underscores_in_headers: UnderscoresInHeaders,
+    pub trace: Trace,
+    /// What becomes of paths that two servers may read in two ways.
+    pub paths: PathMode,
     pub limits: ListenerLimits,
     /// In the order of the file; each has a hook for connections.
     pub filters: Vec<FilterUse>,
+}
+
+/// What becomes of field names with `_`, and with other bytes that CGI reads as `-`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum UnderscoresInHeaders {
+    /// Those that would be read as a field that backends believe go no further.
+    #[default]
+    DropTwins,
+    /// None goes further.
+    Drop,
+    /// The request is answered with 400.
+    Refuse,
+    /// All go on.
+    Keep,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,6 +145,7 @@ pub struct Route {
     pub max_body_bytes: Option<u64>,
     /// Requests may go to a backend before the TLS handshake is done.
     pub early_data: bool,
+    pub streaming: Option<bool>,
 }
 
 /// All conditions of one match must hold.
@@ -242,6 +285,7 @@ pub struct TimeoutOverrides {
     pub write: Option<Duration>,
     pub per_try: Option<Duration>,
     pub total: Option<Duration>,
+    pub tunnel_idle: Option<Duration>,
 }
 
 #[derive(Debug, Clone)]
@@ -309,6 +353,8 @@ pub struct Upstream {
     pub max_streams: usize,
     /// The Host sent to the backend; `None` keeps the client's.
     pub host: Option<HeaderValue>,
+    /// Request bodies may take any time.
+    pub streaming: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -333,6 +379,8 @@ pub struct Timeouts {
     pub per_try: Option<Duration>,
     /// The whole request. Upgraded connections and what comes after the response head are not cut by it.
     pub total: Duration,
+    /// Silence of both sides after a 101.
+    pub tunnel_idle: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -349,6 +397,8 @@ pub struct Retry {
     pub budget_min_per_second: u32,
     pub backoff_min: Duration,
     pub backoff_max: Duration,
+    /// Bytes of a request's body that are kept for further attempts.
+    pub buffer: usize,
 }
 
 #[derive(Debug, Clone)]

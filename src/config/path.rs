@@ -23,6 +23,11 @@ impl<'a> Path<'a> {
         }
     }
 
+    /// What this stands in; the top of the file stands in itself.
+    pub fn parent(&self) -> Path<'a> {
+        self.parent.map_or(Path::ROOT, |(parent, _)| *parent)
+    }
+
     pub fn index(&'a self, index: usize) -> Path<'a> {
         Path {
             parent: Some((self, Step::Index(index))),

@@ -124,6 +124,12 @@ impl Report {
         self.problems.iter().any(|p| p.severity == Severity::Error)
     }
 
+    /// How many errors there are so far.
+    pub fn errors(&self) -> usize {
+        let errors = self.problems.iter();
+        errors.filter(|p| p.severity == Severity::Error).count()
+    }
+
     /// `Err` when there is an error, else the warnings.
     pub fn finish(mut self) -> Result<Vec<Problem>, Problems> {
         self.problems

@@ -1,5 +1,6 @@
 mod bad;
 mod good;
+mod substituted;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

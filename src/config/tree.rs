@@ -10,7 +10,7 @@ use serde_json::{Number, Value as Json};
 
 use super::path::{Path, Step};
 use super::problem::{Position, Report};
-use super::substitute::Substitution;
+use super::substitute::{self, Substitution};
 
 /// Nodes of a file, aliases expanded.
 const MAX_NODES: usize = 100_000;
@@ -22,7 +22,20 @@ pub(super) struct Node {
     pub at: Position,
     /// Part of it came out of a file by `${file:}`: messages do not repeat it.
     pub secret: bool,
+    /// Set where the value was substituted, in whole or in part.
+    pub substituted: Option<Box<Substituted>>,
     pub value: Value,
+    /// Set once the value turned out to be unusable: what the checks that follow see in its place. It is right by the schema,
+    /// so that they can go on, and they report nothing about it.
+    pub stand_in: Option<Json>,
+}
+
+/// What a substituted scalar can still be taken for.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Substituted {
+    pub text: String,
+    /// Where it came from, for messages.
+    pub origin: String,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +55,8 @@ pub(super) struct Entry {
     pub key: String,
     pub key_at: Position,
     pub value: Node,
+    /// The schema has no such key: reported, and left out of what the checks see.
+    pub unknown: bool,
 }
 
 impl Entry {
@@ -55,6 +70,49 @@ impl Entry {
 }
 
 impl Node {
+    pub fn new(at: Position, value: Value) -> Node {
+        Node {
+            at,
+            secret: false,
+            substituted: None,
+            value,
+            stand_in: None,
+        }
+    }
+
+    /// Is there anything in it that was found to be wrong?
+    pub fn has_problems(&self) -> bool {
+        self.stand_in.is_some()
+            || match &self.value {
+                Value::List(items) => items.iter().any(Node::has_problems),
+                Value::Map(entries) => entries.iter().any(|e| e.unknown || e.value.has_problems()),
+                _ => false,
+            }
+    }
+
+    /// Is `path`, or something above it, unusable, so that a further problem there would be none of the file's?
+    pub fn is_unusable(&self, path: &Path<'_>) -> bool {
+        let mut node = Some(self);
+        let mut steps = path.steps().into_iter();
+        while let Some(at) = node {
+            if at.stand_in.is_some() {
+                return true;
+            }
+            node = steps.next().and_then(|step| match (step, &at.value) {
+                (Step::Key(key), _) => at.entry(key).map(|e| &e.value),
+                (Step::Index(index), Value::List(items)) => items.get(index),
+                _ => None,
+            });
+        }
+        false
+    }
+
+    /// For the end of a message about this value: where it came from.
+    pub fn origin(&self) -> String {
+        let substituted = self.substituted.as_ref();
+        substituted.map_or(String::new(), |s| format!(" (from {})", s.origin))
+    }
+
     pub fn entry(&self, key: &str) -> Option<&Entry> {
         match &self.value {
             Value::Map(entries) => entries.iter().find(|e| e.key == key),
@@ -93,6 +151,9 @@ impl Node {
 
     /// Keys keep their order.
     pub fn to_json(&self) -> Json {
+        if let Some(stand_in) = &self.stand_in {
+            return stand_in.clone();
+        }
         match &self.value {
             Value::Broken | Value::Null => Json::Null,
             Value::Bool(b) => Json::Bool(*b),
@@ -102,6 +163,7 @@ impl Node {
             Value::Map(entries) => Json::Object(
                 entries
                     .iter()
+                    .filter(|e| !e.unknown)
                     .map(|e| (e.key.clone(), e.value.to_json()))
                     .collect(),
             ),
@@ -129,8 +191,9 @@ pub(super) fn parse(
     substitution: &mut Substitution<'_>,
     report: &mut Report,
 ) -> Option<Node> {
+    let hidden = substitute::hide(text.strip_prefix('\u{feff}').unwrap_or(text));
     let mut reader = Reader {
-        parser: Parser::new_from_str(text.strip_prefix('\u{feff}').unwrap_or(text)),
+        parser: Parser::new_from_str(&hidden),
         substitution,
         report,
         anchors: HashMap::new(),
@@ -151,7 +214,7 @@ pub(super) fn parse(
                 at.column = tab + 1;
                 message = "not valid YAML: a tab in the indentation; use spaces".into();
             } else if line.contains("${") {
-                message.push_str("; within {} and [], put \"${...}\" in quotes");
+                message.push_str("; \"${...}\" ends with the first \"}\", on the same line");
             }
             report.error(at, &Path::ROOT, message);
             None
@@ -239,6 +302,7 @@ impl<'t> Reader<'t, '_, '_> {
         let (value, anchor, tagged) = match event {
             Event::Alias(id) => return self.alias(id, at, path, depth),
             Event::Scalar(text, style, anchor, tag) => {
+                let text = substitute::reveal(&text);
                 let node = self.scalar(&text, style == ScalarStyle::Plain, at, path);
                 self.remember(anchor, &node);
                 return Ok(self.refuse_tag(tag.is_some(), node, path));
@@ -249,11 +313,7 @@ impl<'t> Reader<'t, '_, '_> {
             Event::MappingStart(anchor, tag) => (self.map(path, depth + 1)?, anchor, tag.is_some()),
             _ => (Value::Null, 0, false),
         };
-        let node = Node {
-            at,
-            secret: false,
-            value,
-        };
+        let node = Node::new(at, value);
         self.remember(anchor, &node);
         Ok(self.refuse_tag(tagged, node, path))
     }
@@ -286,7 +346,7 @@ impl<'t> Reader<'t, '_, '_> {
         loop {
             let (key, key_at) = match self.next()? {
                 (Event::MappingEnd, _) => return Ok(Value::Map(entries)),
-                (Event::Scalar(key, ..), at) => (key.into_owned(), at),
+                (Event::Scalar(key, ..), at) => (substitute::reveal(&key), at),
                 (_, at) => {
                     return Err(Stop {
                         at,
@@ -317,30 +377,50 @@ impl<'t> Reader<'t, '_, '_> {
                 );
             } else {
                 first_line.insert(key.clone(), key_at.line);
-                entries.push(Entry { key, key_at, value });
+                entries.push(Entry {
+                    key,
+                    key_at,
+                    value,
+                    unknown: false,
+                });
             }
         }
     }
 
     fn scalar(&mut self, text: &str, plain: bool, at: Position, path: &Path<'_>) -> Node {
-        let (value, secret) = match self.substitution.expand(text) {
+        let expanded = match self.substitution.expand(text) {
+            Ok(expanded) => expanded,
             Err(message) => {
                 self.report.error(at, path, message);
-                (Value::Broken, false)
+                return Node::new(at, Value::Broken);
             }
-            // What a file holds is text whatever it looks like: a secret of digits is no number.
-            Ok(expanded) if expanded.from_file || !plain => {
-                (Value::Text(expanded.text), expanded.from_file)
-            }
-            Ok(expanded) => match core_value(&expanded.text) {
-                Ok(value) => (value, false),
-                Err(message) => {
-                    self.report.error(at, path, message);
-                    (Value::Broken, false)
-                }
-            },
         };
-        Node { at, secret, value }
+        let substituted = !expanded.origins.is_empty();
+        // What a file holds is text whatever it looks like: a secret of digits is no number.
+        let value = match expanded.from_file || !plain {
+            true => Ok(Value::Text(expanded.text.clone())),
+            false => core_value(&expanded.text),
+        };
+        let value = match value {
+            Ok(value) => value,
+            // It may be meant as text.
+            Err(_) if substituted => Value::Text(expanded.text.clone()),
+            Err(message) => {
+                self.report.error(at, path, message);
+                Value::Broken
+            }
+        };
+        let origin = expanded.origins.join(" and ");
+        Node {
+            secret: expanded.from_file,
+            substituted: substituted.then(|| {
+                Box::new(Substituted {
+                    text: expanded.text,
+                    origin,
+                })
+            }),
+            ..Node::new(at, value)
+        }
     }
 
     fn alias(
@@ -353,11 +433,7 @@ impl<'t> Reader<'t, '_, '_> {
         let Some(node) = self.anchors.get(&id).cloned() else {
             self.report
                 .error(at, path, "the alias stands within its own anchor");
-            return Ok(Node {
-                at,
-                secret: false,
-                value: Value::Broken,
-            });
+            return Ok(Node::new(at, Value::Broken));
         };
         let (count, nesting) = node.extent();
         self.count(count, depth + nesting, at)?;
@@ -389,7 +465,7 @@ impl<'t> Reader<'t, '_, '_> {
 }
 
 /// The core schema of YAML 1.2 (section 10.3.2).
-fn core_value(text: &str) -> Result<Value, String> {
+pub(super) fn core_value(text: &str) -> Result<Value, String> {
     Ok(match text {
         "" | "~" | "null" | "Null" | "NULL" => Value::Null,
         "true" | "True" | "TRUE" => Value::Bool(true),

@@ -1,5 +1,8 @@
 //! The tree against the schema: every problem of shape, with its place and with what to write.
 //!
+//! What is wrong does not end the checks that follow: it gets a stand-in ([`stand_in`]), which is right by the schema, so that
+//! they find what else is wrong. A substituted value is of the kind that its key wants, quoted or not ([`settle`]).
+//!
 //! It knows the part of JSON Schema that schemars writes for serde types; what it does not know it lets pass, as serde
 //! looks at everything again.
 
@@ -10,35 +13,45 @@ use super::problem::{Position, Report};
 use super::raw::text;
 use super::schema::alternatives;
 use super::suggest;
-use super::tree::{Entry, Node, Value};
+use super::tree::{Entry, Node, Value, core_value};
 
-pub(super) fn validate(schema: &Schema, tree: &Node, report: &mut Report) {
+pub(super) fn validate(schema: &Schema, tree: &mut Node, report: &mut Report) {
+    let at = tree.at;
     Validator {
         root: schema,
         report,
+        stand_ins: 0,
     }
-    .value(schema, tree, tree.at, &Path::ROOT);
+    .value(schema, tree, at, &Path::ROOT);
 }
 
 struct Validator<'a> {
     root: &'a Schema,
     report: &'a mut Report,
+    /// Made so far: names and addresses among them must differ.
+    stand_ins: usize,
 }
 
-impl Validator<'_> {
+impl<'a> Validator<'a> {
     /// `at` is where to point when the value as a whole is meant.
-    fn value(&mut self, schema: &Schema, node: &Node, at: Position, path: &Path<'_>) {
+    fn value(&mut self, schema: &'a Schema, node: &mut Node, at: Position, path: &Path<'_>) {
+        let whole = schema;
         if node.value == Value::Broken {
+            node.stand_in = Some(self.stand_in(whole));
             return;
         }
         let choices = alternatives(self.root, schema);
+        settle(&choices, node);
         let fitting: Vec<&Schema> = choices
             .iter()
             .copied()
             .filter(|s| takes(s, &node.value))
             .collect();
         let Some(schema) = nearest(&fitting, node) else {
-            return self.report.error(at, path, wrong_kind(&choices, node));
+            let message = wrong_kind(&choices, node) + &node.origin();
+            self.report.error(at, path, message);
+            node.stand_in = Some(self.stand_in(whole));
+            return;
         };
         if schema.get("anyOf").or(schema.get("oneOf")).is_some() {
             return self.value(schema, node, at, path);
@@ -51,61 +64,48 @@ impl Validator<'_> {
         {
             self.value(part, node, at, path);
         }
-        let found = match &node.value {
-            _ if !in_enum(schema, node) => {
-                Err(not_in_enum(schema, node, &others(&choices, schema)))
-            }
-            Value::Text(word) => text_fits(schema, word).map_err(|e| match node.secret {
-                true => format!("{} is not {}", shown(node), noun(schema)),
-                false => format!("{} {e}", shown(node)),
-            }),
-            Value::Number(number) => {
-                number_fits(schema, number).map_err(|e| e + &others(&choices, schema))
-            }
-            Value::List(items) => length_fits(schema, items.len(), "Items", "item"),
-            Value::Map(entries) => {
-                length_fits(schema, entries.len(), "Properties", key_noun(schema))
-            }
-            _ => Ok(()),
-        };
-        if let Err(message) = found {
-            self.report.error(at, path, message);
+        if let Err(message) = fits(schema, &choices, node) {
+            self.report.error(at, path, message + &node.origin());
+            node.stand_in = Some(self.stand_in(whole));
         }
-        match &node.value {
+        match &mut node.value {
             Value::List(items) => self.items(schema, items, path),
             Value::Map(entries) => self.keys(schema, entries, at, path),
             _ => {}
         }
     }
 
-    fn items(&mut self, schema: &Schema, items: &[Node], path: &Path<'_>) {
+    fn items(&mut self, schema: &'a Schema, items: &mut [Node], path: &Path<'_>) {
         if let Some(schema) = schema.get("items") {
-            for (i, item) in items.iter().enumerate() {
-                self.value(schema, item, item.at, &path.index(i));
+            for (i, item) in items.iter_mut().enumerate() {
+                let at = item.at;
+                self.value(schema, item, at, &path.index(i));
             }
         }
     }
 
-    fn keys(&mut self, schema: &Schema, entries: &[Entry], at: Position, path: &Path<'_>) {
-        let none = Map::new();
-        let known = schema
-            .get("properties")
-            .and_then(Schema::as_object)
-            .unwrap_or(&none);
-        for entry in entries {
-            let path = path.key(&entry.key);
-            match (known.get(&entry.key), schema.get("additionalProperties")) {
-                (Some(schema), _) => self.value(schema, &entry.value, entry.at(), &path),
+    fn keys(
+        &mut self,
+        schema: &'a Schema,
+        entries: &mut Vec<Entry>,
+        at: Position,
+        path: &Path<'_>,
+    ) {
+        let known = schema.get("properties").and_then(Schema::as_object);
+        for entry in entries.iter_mut() {
+            let (key, at) = (entry.key.clone(), entry.at());
+            let path = path.key(&key);
+            let property = known.and_then(|known| known.get(&key));
+            match (property, schema.get("additionalProperties")) {
+                (Some(schema), _) => self.value(schema, &mut entry.value, at, &path),
                 (None, Some(Schema::Bool(false))) => {
-                    let hint =
-                        suggest::hint(&entry.key, known.keys().map(String::as_str), "known are");
-                    self.report.error(
-                        entry.key_at,
-                        &path,
-                        format!("unknown {}{hint}", key_noun(schema)),
-                    );
+                    let names = known.into_iter().flat_map(Map::keys).map(String::as_str);
+                    let hint = suggest::hint(&key, names, "known are");
+                    let message = format!("unknown {}{hint}", key_noun(schema));
+                    self.report.error(entry.key_at, &path, message);
+                    entry.unknown = true;
                 }
-                (None, Some(schema)) => self.value(schema, &entry.value, entry.at(), &path),
+                (None, Some(schema)) => self.value(schema, &mut entry.value, at, &path),
                 (None, None) => {}
             }
         }
@@ -117,9 +117,113 @@ impl Validator<'_> {
             .filter_map(Schema::as_str)
         {
             if !entries.iter().any(|e| e.key == key) {
-                self.report.error(at, path, format!("missing key {key:?}"));
+                let message = format!("missing key {key:?}");
+                self.report.error(at, path, message);
+                let schema = known.and_then(|known| known.get(key));
+                let mut value = Node::new(at, Value::Broken);
+                value.stand_in = schema.map(|schema| self.stand_in(schema));
+                entries.push(Entry {
+                    key: key.to_owned(),
+                    key_at: at,
+                    value,
+                    unknown: false,
+                });
             }
         }
+    }
+
+    /// The least that the schema takes: of alternatives the first, of keys those that are required.
+    fn stand_in(&mut self, schema: &Schema) -> Schema {
+        let choices = alternatives(self.root, schema);
+        let Some(schema) = choices.first().copied() else {
+            return Schema::Null;
+        };
+        if schema.get("anyOf").or(schema.get("oneOf")).is_some() {
+            return self.stand_in(schema);
+        }
+        if let Some(word) = words(schema).and_then(|words| words.first().copied().cloned()) {
+            return word;
+        }
+        match types(schema).first().copied() {
+            Some("string") => Schema::String(self.text(schema)),
+            Some("integer" | "number") => {
+                let least = schema.get("minimum").and_then(Schema::as_u64);
+                Schema::from(least.unwrap_or(1).max(1))
+            }
+            Some("boolean") => Schema::Bool(false),
+            Some("array") => Schema::Array(Vec::new()),
+            Some("object") => self.mapping(schema),
+            _ => Schema::Null,
+        }
+    }
+
+    fn mapping(&mut self, schema: &Schema) -> Schema {
+        let mut mapping = Map::new();
+        let properties = schema.get("properties").and_then(Schema::as_object);
+        let required = schema.get("required").and_then(Schema::as_array);
+        let required = required.into_iter().flatten().filter_map(Schema::as_str);
+        let mut keys: Vec<&str> = required.collect();
+        if keys.is_empty() && schema.get("minProperties").is_some() {
+            let first = properties.and_then(|p| p.keys().next());
+            keys.extend(first.map(String::as_str));
+        }
+        for key in keys {
+            if let Some(schema) = properties.and_then(|p| p.get(key)) {
+                mapping.insert(key.to_owned(), self.stand_in(schema));
+            }
+        }
+        Schema::Object(mapping)
+    }
+
+    fn text(&mut self, schema: &Schema) -> String {
+        self.stand_ins += 1;
+        let format = schema.get("format").and_then(Schema::as_str);
+        text::stand_in(format.unwrap_or_default(), self.stand_ins)
+    }
+}
+
+/// A substituted value is text or of YAML's other kinds, whichever its key takes: a variable holds neither, and quotes are
+/// often there only because an editor or a habit wants them around `${VAR}`. Where the key takes both, quotes decide, as
+/// they do for values that are written out, whose kind is never changed.
+fn settle(choices: &[&Schema], node: &mut Node) {
+    let Some(substituted) = &node.substituted else {
+        return;
+    };
+    let takes_value = |value: &Value| {
+        choices
+            .iter()
+            .any(|s| takes(s, value) && words(s).is_none_or(|words| words.contains(&&json(value))))
+    };
+    if takes_value(&node.value) {
+        return;
+    }
+    let other = match &node.value {
+        Value::Text(text) => core_value(text.trim()).ok(),
+        _ => Some(Value::Text(substituted.text.clone())),
+    };
+    if let Some(other) = other.filter(|other| takes_value(other)) {
+        node.value = other;
+    }
+}
+
+fn json(value: &Value) -> Schema {
+    Node::new(Position::default(), value.clone()).to_json()
+}
+
+/// Whether a value of the right kind is right.
+fn fits(schema: &Schema, choices: &[&Schema], node: &Node) -> Result<(), String> {
+    match &node.value {
+        _ if !in_enum(schema, node) => Err(not_in_enum(schema, node, &others(choices, schema))),
+        Value::Text(word) => text_fits(schema, word).map_err(|e| match node.secret {
+            true => format!("{} is not {}", shown(node), noun(schema)),
+            false => format!("{} {e}", shown(node)),
+        }),
+        Value::Number(number) => {
+            number_fits(schema, number).map_err(|e| e + &others(choices, schema))
+        }
+        Value::List(items) => length_fits(schema, items.len(), "Items", "item"),
+        Value::Map(entries) => length_fits(schema, entries.len(), "Properties", key_noun(schema)),
+        _ => Ok(()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::feed::{Answer, Failure, FailureKind};
-use crate::config::model::{Address, Backend, DnsName, Family};
+use crate::config::model::{Address, Backend, DnsName, Family, is_of_one_host};
 
 /// What one query came to.
 #[derive(Debug, Clone)]
@@ -56,12 +56,6 @@ pub fn join(
     Ok((all, ttl))
 }
 
-/// Somebody can listen there: neither unspecified nor for many at once.
-pub fn is_usable(address: &IpAddr) -> bool {
-    let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
-    !(address.is_unspecified() || address.is_multicast() || broadcast)
-}
-
 /// The members at these addresses.
 pub fn members(dns: &DnsName, addresses: &[IpAddr]) -> Vec<Backend> {
     let member = |ip: &IpAddr| {
@@ -80,7 +74,11 @@ pub fn members(dns: &DnsName, addresses: &[IpAddr]) -> Vec<Backend> {
 
 /// The answer for a name. Addresses that nobody can listen at are left out and counted.
 pub fn answer(dns: &DnsName, addresses: &[IpAddr], ttl: Duration) -> Answer {
-    let usable: Vec<IpAddr> = addresses.iter().copied().filter(is_usable).collect();
+    let usable: Vec<IpAddr> = addresses
+        .iter()
+        .copied()
+        .filter(|ip| is_of_one_host(*ip))
+        .collect();
     Answer {
         unusable: addresses.len() - usable.len(),
         members: members(dns, &usable),

@@ -2,8 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::addresses::is_usable;
-use crate::config::model::{Address, Backend};
+use crate::config::model::{Address, Backend, is_of_one_host};
 
 /// The largest weight and the number of priorities that a pool knows.
 const MOST_WEIGHT: f64 = 1000.0;
@@ -58,7 +57,8 @@ pub fn usable(services: Vec<Service>) -> (Vec<Service>, usize) {
     let mut unusable = 0;
     let services = services.into_iter().map(|mut one| {
         let before = one.addresses.len();
-        one.addresses.retain(|ip| is_usable(ip) && one.port != 0);
+        one.addresses
+            .retain(|ip| is_of_one_host(*ip) && one.port != 0);
         unusable += before - one.addresses.len();
         one
     });

@@ -167,11 +167,13 @@ fn addresses_where_nobody_can_listen_are_left_out() {
         "224.0.0.1",
         "::",
         "ff02::1",
+        "::ffff:0.0.0.0",
+        "::ffff:224.0.0.1",
         "fd00::1",
     ];
     let answer = addresses::answer(&name("app"), &ips(&list), SECOND);
     assert_eq!(ids(&answer.members), ["10.0.0.1:80", "[fd00::1]:80"]);
-    assert_eq!(answer.unusable, 5);
+    assert_eq!(answer.unusable, 7);
     let one = &answer.members[0];
     assert_eq!(
         (one.weight, one.priority, one.zone.as_deref()),

@@ -43,6 +43,51 @@ fn replays_paths() {
     replay("path", super::path);
 }
 
+#[test]
+fn replays_response_heads() {
+    replay("response_head", super::response_head);
+}
+
+#[test]
+fn replays_session_cookies() {
+    replay("session_cookie", super::session_cookie);
+}
+
+#[test]
+fn replays_tokens() {
+    replay("jwt", tidegate_filters::jwt::promises::jwt);
+    replay("jwt", tidegate_filters::fuzzing::jwt);
+}
+
+#[test]
+fn replays_key_sets() {
+    replay("jwks", tidegate_filters::jwt::promises::jwks);
+    replay("jwks", tidegate_filters::fuzzing::jwks);
+}
+
+#[test]
+fn replays_forwarded() {
+    replay("forwarded", super::forwarded);
+}
+
+#[test]
+fn replays_cookies() {
+    replay("cookies", super::cookies);
+}
+
+#[test]
+fn replays_rewrites() {
+    replay("rewrite", super::rewrite);
+}
+
+#[test]
+fn replays_accepted_encodings() {
+    replay(
+        "accept_encoding",
+        tidegate_filters::fuzzing::accept_encoding,
+    );
+}
+
 /// Bytes that look like HTTP now and then.
 fn nearly(words: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
     let word = prop::sample::select(words).prop_map(|word| word.as_bytes().to_vec());

@@ -1,4 +1,5 @@
-//! What one client address takes of a listener: open connections, new ones a second, and ones without a whole head.
+//! What one client address takes of a listener: open connections, new ones a second, ones without a whole head, and memory
+//! of responses that it does not take.
 //!
 //! An address is an IPv4 address or an IPv6 /64, which is what one subscriber gets. There is an entry for each address
 //! that is connected, and for a moment for one that was: the table is as large as the connections are many.
@@ -6,7 +7,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -54,6 +55,8 @@ struct Shard {
 struct Entry {
     connections: u32,
     unfinished: u32,
+    /// Bytes of responses that are kept waiting.
+    unread: u64,
     /// When the connections so far would be due at the full rate, since the table began (GCRA).
     due: Duration,
 }
@@ -76,8 +79,10 @@ impl Addresses {
         limits: &AddressLimits,
         now: Instant,
     ) -> Result<Option<Place>, RejectReason> {
-        let capped =
-            limits.connections.is_some() || limits.new.is_some() || limits.unfinished.is_some();
+        let capped = limits.connections.is_some()
+            || limits.new.is_some()
+            || limits.unfinished.is_some()
+            || limits.unread.is_some();
         if !capped || limits.except.iter().any(|net| net.contains(&address)) {
             return Ok(None);
         }
@@ -99,6 +104,7 @@ impl Addresses {
             table: self.clone(),
             key,
             unfinished: AtomicBool::new(true),
+            unread: AtomicU64::new(0),
         }))
     }
 
@@ -156,6 +162,7 @@ pub struct Place {
     table: Arc<Addresses>,
     key: Key,
     unfinished: AtomicBool,
+    unread: AtomicU64,
 }
 
 impl Place {
@@ -166,6 +173,21 @@ impl Place {
         {
             entry.unfinished = entry.unfinished.saturating_sub(1);
         }
+    }
+
+    /// Its connection keeps so many bytes of responses waiting now; how many the address keeps beyond its limit.
+    pub fn keep_unread(&self, bytes: u64, limits: &AddressLimits) -> u64 {
+        let before = self.unread.swap(bytes, Ordering::AcqRel);
+        if before == 0 && bytes == 0 {
+            return 0;
+        }
+        let mut shard = self.table.shard(self.key);
+        let Some(entry) = shard.entries.get_mut(&self.key) else {
+            return 0;
+        };
+        entry.unread = entry.unread.saturating_sub(before).saturating_add(bytes);
+        let most = limits.unread.unwrap_or(u64::MAX);
+        entry.unread.saturating_sub(most)
     }
 
     /// Another head has begun. False: too many of this address have.
@@ -196,6 +218,8 @@ impl Drop for Place {
             return;
         };
         entry.connections = entry.connections.saturating_sub(1);
+        let unread = self.unread.load(Ordering::Acquire);
+        entry.unread = entry.unread.saturating_sub(unread);
         let (empty, over) = (entry.connections == 0, entry.due <= now);
         if empty && over {
             shard.entries.remove(&self.key);

@@ -6,14 +6,18 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use socket2::{Domain, Protocol, Type};
+use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::socket::Kernel;
-use crate::config::model::Address;
+use crate::config::model::{Address, ListenerLimits};
 
 /// Connections that may wait to be accepted: asked of the kernel, which caps it at `net.core.somaxconn`.
 pub const BACKLOG: i32 = 65_535;
+
+/// Bytes that the kernel takes for a client before they can be sent, beside those under way: what a client costs that does
+/// not read, as those under way are bounded by what it has room for. Enough to keep the network busy until we write again.
+const UNSENT: u32 = 128 * 1024;
 
 /// A Unix socket may be used by its owner and its group.
 const UNIX_MODE: u32 = 0o660;
@@ -132,7 +136,41 @@ pub struct Accepted {
     pub local_port: u16,
 }
 
+/// Sets what a listener's configuration says of its connections' sockets. A kernel that lacks an option does without.
+fn tune(socket: &SockRef<'_>, limits: &ListenerLimits) {
+    let _ = socket.set_tcp_notsent_lowat(UNSENT);
+    let Some(keepalive) = &limits.tcp_keepalive else {
+        let _ = socket.set_keepalive(false);
+        let _ = socket.set_tcp_user_timeout(None);
+        return;
+    };
+    let options = TcpKeepalive::new()
+        .with_time(keepalive.idle)
+        .with_interval(keepalive.interval)
+        .with_retries(keepalive.probes);
+    let _ = socket.set_tcp_keepalive(&options);
+    // What is sent is given as long: without, the kernel tries for a quarter of an hour, also for a connection that is closed.
+    let lost = keepalive.idle + keepalive.interval * keepalive.probes;
+    let _ = socket.set_tcp_user_timeout(Some(lost));
+}
+
+impl Accepted {
+    /// The connection's own options, where it was accepted just before they were changed.
+    pub fn tune(&self, limits: &ListenerLimits) {
+        if let Kernel::Tcp(stream) = &self.kernel {
+            tune(&SockRef::from(stream), limits);
+        }
+    }
+}
+
 impl Accepting {
+    /// Sets the options that connections inherit.
+    pub fn tune(&self, limits: &ListenerLimits) {
+        if let Accepting::Tcp { listener, .. } = self {
+            tune(&SockRef::from(listener), limits);
+        }
+    }
+
     /// The next connection.
     pub async fn accept(&self) -> io::Result<Accepted> {
         match self {

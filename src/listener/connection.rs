@@ -13,7 +13,7 @@ use super::early_data::EarlyData;
 use super::listening::Shared;
 use super::seats::{Seat, Waits};
 use super::tls::{ClientCertificate, Identity};
-use crate::config::model::Listener;
+use crate::config::model::{Listener, UNREAD_RESPONSE, UnderscoresInHeaders};
 use crate::observe::metrics::{KeyType, RejectReason, SlowPhase};
 
 tokio::task_local! {
@@ -49,12 +49,24 @@ pub struct Connection {
     cut: AtomicBool,
     /// A `Slow`.
     slow: AtomicU8,
-    conversations: AtomicBool,
+    /// Requests under way whose body may take any time.
+    streaming: AtomicU32,
+    lagged: AtomicBool,
     parted: AtomicBool,
     closes: AtomicBool,
-    awaits_body: AtomicBool,
+    unusual: AtomicBool,
     requests: AtomicU32,
     early: EarlyData,
+}
+
+/// One request of a connection whose body may take any time; see [`Connection::begin_streaming`].
+#[derive(Debug)]
+pub struct Streaming(Arc<Connection>);
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        self.0.streaming.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What is the same in every request's headers to backends; made with the first.
@@ -110,10 +122,11 @@ impl Connection {
             upgraded: AtomicBool::new(false),
             cut: AtomicBool::new(false),
             slow: AtomicU8::new(0),
-            conversations: AtomicBool::new(false),
+            streaming: AtomicU32::new(0),
+            lagged: AtomicBool::new(false),
             parted: AtomicBool::new(false),
             closes: AtomicBool::new(false),
-            awaits_body: AtomicBool::new(false),
+            unusual: AtomicBool::new(false),
             requests: AtomicU32::new(0),
             early: EarlyData::default(),
         }
@@ -207,6 +220,28 @@ impl Connection {
             _ => RESPONSE_SLOW,
         };
         self.slow.store(slow, Ordering::Release);
+        if phase == SlowPhase::Response {
+            self.seat.reset();
+        }
+    }
+
+    /// So many responses are kept waiting by the client now; how many of them are to be given up, as it, or its address,
+    /// keeps too many, or memory is short.
+    pub(super) fn keep_waiting(&self, responses: usize) -> usize {
+        let limits = &self.config.limits;
+        let bytes = responses as u64 * UNREAD_RESPONSE;
+        let place = self.place.as_ref();
+        let of_address = place.map_or(0, |place| place.keep_unread(bytes, &limits.per_address));
+        let surplus = match self.listener.is_short_of_memory() {
+            true => bytes,
+            false => of_address.max(bytes.saturating_sub(limits.max_unread)),
+        };
+        usize::try_from(surplus.min(bytes).div_ceil(UNREAD_RESPONSE)).unwrap_or(responses)
+    }
+
+    /// Whether the socket is reset when it is closed: there is no word to say before it.
+    pub(super) fn is_reset(&self) -> bool {
+        self.ended_slow() == Some(SlowPhase::Response)
     }
 
     /// Whether the connection ends because the client's request body, or its reading, was too slow.
@@ -218,14 +253,26 @@ impl Connection {
         }
     }
 
-    /// A request of this HTTP/2 connection is one whose body may take any time, such as gRPC's.
-    pub fn mark_conversations(&self) {
-        self.conversations.store(true, Ordering::Release);
+    /// A request whose body may take any time is under way until the result is dropped.
+    pub fn begin_streaming(self: &Arc<Self>) -> Streaming {
+        self.streaming.fetch_add(1, Ordering::Relaxed);
+        Streaming(self.clone())
     }
 
-    /// Whether there was such a request.
-    pub fn has_conversations(&self) -> bool {
-        self.conversations.load(Ordering::Acquire)
+    /// Requests under way whose body may take any time.
+    pub(super) fn streaming(&self) -> u32 {
+        self.streaming.load(Ordering::Relaxed)
+    }
+
+    /// Whether the client kept a response waiting for so long that a backend may have given up sending it. Over HTTP/1 it
+    /// is said of the request under way, over HTTP/2 of all that follow.
+    pub(super) fn set_lagged(&self, lagged: bool) {
+        self.lagged.store(lagged, Ordering::Relaxed);
+    }
+
+    /// See [`Connection::set_lagged`].
+    pub fn has_lagged(&self) -> bool {
+        self.lagged.load(Ordering::Relaxed)
     }
 
     /// The client ended the HTTP/2 connection, or was told that we do.
@@ -238,14 +285,20 @@ impl Connection {
         self.parted.load(Ordering::Acquire)
     }
 
-    /// Whether the HTTP/1 request's body is asked for and does not come.
-    pub(super) fn set_awaits_body(&self, awaits: bool) {
-        self.awaits_body.store(awaits, Ordering::Release);
+    /// A head came in which something must be cleaned before routes and filters read it, so that those of connections on which
+    /// none ever came need not be looked through.
+    pub(super) fn mark_unusual(&self) {
+        self.unusual.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it is the client's turn to send more of its HTTP/1 request's body.
-    pub fn awaits_body(&self) -> bool {
-        self.awaits_body.load(Ordering::Acquire)
+    /// Whether there was such a head, now or before.
+    pub fn has_unusual_heads(&self) -> bool {
+        self.unusual.load(Ordering::Relaxed)
+    }
+
+    /// Whether field names with `_` and the like are refused.
+    pub(super) fn refuses_odd_names(&self) -> bool {
+        self.config.underscores_in_headers == UnderscoresInHeaders::Refuse
     }
 
     /// The HTTP/1 connection ends with the response that is to come.

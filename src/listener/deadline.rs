@@ -76,6 +76,13 @@ pub async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Result
     .await
 }
 
+/// Ready from `at` on, by the task's timer; never in a task that has none.
+pub fn poll_at(cx: &mut Context<'_>, at: std::time::Instant) -> Poll<()> {
+    TIMES
+        .try_with(|times| times.alarm.borrow_mut().poll(cx, at.into()))
+        .unwrap_or(Poll::Pending)
+}
+
 /// From now on the request that this task serves ends at `at`, if it is still without a response head.
 pub fn arm(at: std::time::Instant) {
     // Requests of other applications than the proxy have none.

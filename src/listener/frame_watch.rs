@@ -7,15 +7,20 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use pingora_core::protocols::UniqueIDType;
 use tokio::time::Sleep;
 
 use super::connection::Connection;
 use super::h2_frames::{
-    Event, Flood, FloodBudget, FrameKind, FrameScanner, Framer, Phase, Verdict,
+    END_STREAM, Event, Flood, FloodBudget, FrameHead, FrameKind, FrameScanner, Framer, Phase,
+    Verdict,
 };
 use super::h2_streams::Streams;
+use super::head::Refusal;
+use super::listening::{HTTP2, RefusedRequest};
 use super::pace::tick;
 use super::seats::Waits;
+use super::unread::{LAG, Rest, RestLook, Sent};
 use crate::observe::metrics::{Http2Abuse, SlowPhase};
 
 /// Further in the future than any connection lives: no deadline runs.
@@ -41,6 +46,11 @@ pub struct FrameWatch {
     out: Framer,
     streams: Streams,
     connection: Arc<Connection>,
+    socket: UniqueIDType,
+    /// The connection takes nothing of what is written to it.
+    pub blocked: bool,
+    /// While no stream is open: whether the client takes what it was sent before.
+    rest: Option<Rest>,
     /// The preface is whole.
     begun: bool,
     /// Runs out when a preface, a header block or a short frame takes too long.
@@ -57,7 +67,7 @@ pub struct FrameWatch {
 
 impl FrameWatch {
     /// Watches from the preface on; preface and every header block must be whole within the header's time.
-    pub fn new(connection: Arc<Connection>) -> FrameWatch {
+    pub fn new(connection: Arc<Connection>, socket: UniqueIDType) -> FrameWatch {
         let limits = &connection.config.limits;
         FrameWatch {
             scanner: FrameScanner::new(FloodBudget::default(), Instant::now()),
@@ -69,6 +79,9 @@ impl FrameWatch {
             look: Box::pin(tokio::time::sleep(NEVER)),
             look_armed: false,
             looked: None,
+            socket,
+            blocked: false,
+            rest: None,
             to_client: BytesMut::new(),
             to_h2: BytesMut::new(),
             connection,
@@ -124,6 +137,12 @@ impl FrameWatch {
                     self.connection.mark_parted();
                     self.count_goaway(code);
                 }
+                Event::Number(frame, PROTOCOL_ERROR) if frame.kind == FrameKind::RstStream => {
+                    self.refused(Refusal::Http2Malformed, None);
+                }
+                Event::End(frame) if frame.flags & END_STREAM != 0 => {
+                    self.count_unasked(frame);
+                }
                 _ => {}
             }
         }
@@ -131,12 +150,35 @@ impl FrameWatch {
         Ok(())
     }
 
+    /// What h2 and Pingora answer by themselves, before we are asked, is counted and logged with what we refuse.
+    fn count_unasked(&self, frame: FrameHead) {
+        let refusal = match self.out.ended_with_status_only(frame) {
+            None => return,
+            Some(true) => Refusal::AuthorityBad,
+            Some(false) => Refusal::HeaderTooLarge,
+        };
+        self.refused(refusal, Some(refusal.status()));
+    }
+
+    fn refused(&self, refusal: Refusal, status: Option<u16>) {
+        let request = RefusedRequest {
+            protocol: HTTP2,
+            head: None,
+            status,
+        };
+        let listener = &self.connection.listener;
+        listener.refuse_request(&self.connection, refusal, &request);
+    }
+
     /// h2 has bounds of its own; what it ends for them is counted with ours.
     fn count_goaway(&self, code: u32) {
         let abuse = match code {
             0 => return,
             ENHANCE_YOUR_CALM => Http2Abuse::Calm,
-            _ => Http2Abuse::Error,
+            _ => {
+                self.refused(Refusal::Http2Malformed, None);
+                Http2Abuse::Error
+            }
         };
         self.connection.listener.metrics.http2_abuse.inc(abuse);
     }
@@ -180,24 +222,74 @@ impl FrameWatch {
         let every = tick(&limits.request_body).min(tick(&limits.response));
         if self.streams.is_empty() {
             self.looked = None;
-            return Ok(());
+            self.connection.keep_waiting(0);
+            return self.look_at_rest(now);
         }
+        self.rest = None;
         let mut looked = *self.looked.get_or_insert(now);
         let waited = now - looked;
         if waited >= every {
             looked = now;
             self.looked = Some(now);
-            let body = Some(&limits.request_body).filter(|_| !self.connection.has_conversations());
-            for (stream, phase) in self.streams.slow(waited, body, &limits.response) {
-                self.reset(stream, phase)?;
-            }
+            self.look(waited)?;
         }
         // At most once a tick, however many streams come and go.
-        if !self.look_armed {
-            self.look.as_mut().reset((looked + every).into());
+        self.arm_look(looked + every);
+        Ok(())
+    }
+
+    fn look(&mut self, waited: Duration) -> Result<(), Ended> {
+        let limits = &self.connection.config.limits;
+        let (streaming, blocked) = (self.connection.streaming(), self.blocked);
+        let look = self.streams.look(
+            waited,
+            &limits.request_body,
+            &limits.response,
+            streaming,
+            blocked,
+        );
+        for (stream, phase) in look.slow {
+            self.reset(stream, phase)?;
+        }
+        if look.lagging > 0 {
+            self.connection.set_lagged(true);
+        }
+        let surplus = self.connection.keep_waiting(look.lagging);
+        if surplus == 0 {
+            return Ok(());
+        }
+        let given_up = self.streams.give_up(surplus);
+        for stream in &given_up {
+            self.reset(*stream, SlowPhase::Response)?;
+        }
+        let left = look.lagging.saturating_sub(given_up.len());
+        self.connection.keep_waiting(left);
+        Ok(())
+    }
+
+    /// No stream is open: what was sent on the last ones must be taken at a pace, too.
+    fn look_at_rest(&mut self, now: Instant) -> Result<(), Ended> {
+        if !self.begun {
+            return Ok(());
+        }
+        let limits = &self.connection.config.limits.response;
+        let rest = self.rest.get_or_insert_with(|| Rest::new(now + LAG));
+        match rest.look(limits, || Sent::on(self.socket), now) {
+            RestLook::Taken => Ok(()),
+            RestLook::At(at) => {
+                self.arm_look(at);
+                Ok(())
+            }
+            RestLook::Slow => Err(Ended::Slow(SlowPhase::Response)),
+        }
+    }
+
+    /// The next look is at `at`, or sooner if it was to be.
+    fn arm_look(&mut self, at: Instant) {
+        if !self.look_armed || self.look.deadline().into_std() > at {
+            self.look.as_mut().reset(at.into());
             self.look_armed = true;
         }
-        Ok(())
     }
 
     /// Both sides read that the other one has reset the stream. In the middle of a frame there is no place to say so.
@@ -210,6 +302,11 @@ impl FrameWatch {
         self.to_client.extend_from_slice(&frame);
         self.to_h2.extend_from_slice(&frame);
         Ok(())
+    }
+
+    /// Responses under way.
+    pub fn answering(&self) -> usize {
+        self.streams.answering()
     }
 
     /// What h2 is to read now, before anything else of the client.

@@ -50,6 +50,11 @@ impl Gate {
         }
     }
 
+    /// Whether memory is short.
+    pub fn is_short_of_memory(&self) -> bool {
+        matches!(self, Gate::Bounded(overload) if overload.is_short_of_memory())
+    }
+
     /// Whether responses should say that their connection ends.
     pub fn cuts_keep_alive(&self) -> bool {
         matches!(self, Gate::Bounded(overload) if overload.cuts_keep_alive())

@@ -4,10 +4,11 @@
 //! connection, and the next request of a pipeline waits here until its turn. Over HTTP/2 it watches frames and
 //! holds the deadlines that h2 lacks. Small writes are gathered, so that a head and a short body leave together.
 
+mod body;
 mod http2;
 
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
@@ -29,6 +30,7 @@ use super::head::Framing;
 use super::pace::Turn;
 use super::seats::Waits;
 use super::tls;
+use super::unread::{self, LAG, Sent};
 use super::write_buffer::WriteBuffer;
 use crate::observe::metrics::SlowPhase;
 
@@ -61,7 +63,6 @@ struct Taking {
     turn: Option<Box<Turn>>,
     /// The kernel's count of bytes that the client has, at the last look.
     acked: u64,
-    blocked: bool,
 }
 
 /// How the bytes that come in are understood.
@@ -105,7 +106,7 @@ impl<S: IO> Guard<S> {
         self.awaits_continue = expects_continue && self.ahead.is_empty();
         self.body_turn = None;
         self.taking.turn = None;
-        self.connection.set_awaits_body(false);
+        self.connection.set_lagged(false);
         self.reading = match framing {
             Framing::None => Reading::Length(0),
             Framing::Length(n) => Reading::Length(n),
@@ -115,7 +116,7 @@ impl<S: IO> Guard<S> {
 
     /// From here on frames are watched; `first` was read already.
     pub fn begin_http2(&mut self, first: BytesMut) {
-        let watch = FrameWatch::new(self.connection.clone());
+        let watch = FrameWatch::new(self.connection.clone(), self.inner.id());
         self.ahead = first;
         self.out = WriteBuffer::http2();
         self.reading = Reading::Http2(Box::new(watch));
@@ -161,7 +162,6 @@ impl<S: IO> Guard<S> {
         let before = buf.filled().len();
         let read = self.poll_fill(cx, buf);
         let awaits = read.is_pending() && !self.awaits_continue;
-        self.connection.set_awaits_body(awaits);
         self.connection
             .waits(if awaits { Waits::Slow } else { Waits::Busy });
         if read.is_ready() {
@@ -171,14 +171,14 @@ impl<S: IO> Guard<S> {
             }
             return read;
         }
-        if self.awaits_continue {
+        if self.awaits_continue || self.connection.streaming() > 0 {
             return Poll::Pending;
         }
         let limits = &self.connection.config.limits.request_body;
         let turn = self
             .body_turn
             .get_or_insert_with(|| Box::new(Turn::new(limits)));
-        ready!(turn.poll_slow(limits, cx, Instant::now(), || 0));
+        ready!(turn.poll_slow(limits, cx, Instant::now()));
         self.connection.slow(SlowPhase::Body);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -189,39 +189,91 @@ impl<S: IO> Guard<S> {
         cx: &mut Context<'_>,
         wrote: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        self.taking.blocked = wrote.is_pending();
+        if let Reading::Http2(watch) = &mut self.reading {
+            watch.blocked = wrote.is_pending();
+        }
         if wrote.is_ready() {
             self.awaits_continue = false;
             if let Some(turn) = &mut self.taking.turn {
                 turn.moved(0, Instant::now());
                 self.connection.waits(Waits::Busy);
+                // The streams of HTTP/2 are counted by the watch.
+                if !matches!(self.reading, Reading::Http2(_)) {
+                    self.connection.keep_waiting(0);
+                }
             }
             return wrote;
         }
-        if self.connection.is_upgraded() {
-            return Poll::Pending;
-        }
-        self.connection.waits(Waits::Slow);
-        let limits = &self.connection.config.limits.response;
-        let (socket, acked) = (self.inner.id(), &mut self.taking.acked);
-        let turn = self.taking.turn.get_or_insert_with(|| {
-            *acked = bytes_acked(socket);
-            Box::new(Turn::new(limits))
-        });
-        // The kernel takes more only when much of its buffer is free: what the client has of it is the better measure.
-        ready!(turn.poll_slow(limits, cx, Instant::now(), || {
-            let before = std::mem::replace(acked, bytes_acked(socket));
-            acked.saturating_sub(before)
-        }));
+        ready!(self.poll_unread(cx));
         self.connection.slow(SlowPhase::Response);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// The last word, where there is one: TLS's (RFC 8446 6.1). TCP's end comes with the drop.
+    /// Waits for a client that takes nothing now. `Ready`: it is too slow, or too much of its like is kept waiting. What goes
+    /// through a tunnel has no pace.
+    fn poll_unread(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let tunnel = self.connection.is_upgraded();
+        let answers = match &self.reading {
+            Reading::Http2(watch) => watch.answering().max(1),
+            _ => 1,
+        };
+        self.connection.waits(Waits::Slow);
+        let limits = &self.connection.config.limits.response;
+        let (socket, acked) = (self.inner.id(), &mut self.taking.acked);
+        let turn = self.taking.turn.get_or_insert_with(|| {
+            *acked = Sent::on(socket).acked;
+            Box::new(Turn::new(limits))
+        });
+        loop {
+            // The kernel takes more only when much of its buffer is free: what the client has of it is the better measure.
+            let unseen = || {
+                let before = std::mem::replace(acked, Sent::on(socket).acked);
+                acked.saturating_sub(before)
+            };
+            let looked = ready!(turn.poll_look(limits, cx, Instant::now(), unseen));
+            if !looked.keeps && !tunnel {
+                return Poll::Ready(());
+            }
+            if looked.blocked >= LAG {
+                self.connection.set_lagged(true);
+                if self.connection.keep_waiting(answers) > 0 {
+                    return Poll::Ready(());
+                }
+            }
+        }
+    }
+
+    /// The last word, where there is one: TLS's (RFC 8446 6.1). TCP's end comes with the drop, but for a client that has not
+    /// been sent everything yet: it is waited for at its pace, so that what the kernel holds for it counts as its own.
     pub async fn part(&mut self) {
-        if self.inner.get_ssl().is_some() {
+        if self.connection.is_reset() {
+            return;
+        }
+        if self.sent().unsent {
+            Box::pin(self.linger()).await;
+        } else if self.inner.get_ssl().is_some() {
             Shutdown::shutdown(self).await;
         }
+    }
+
+    async fn linger(&mut self) {
+        let (connection, socket) = (self.connection.clone(), self.inner.id());
+        connection.waits(Waits::Slow);
+        let mut taken = pin!(unread::taken(socket, &connection.config.limits.response));
+        let keeps = tokio::select! {
+            biased;
+            // Even the last word may find no room.
+            () = Shutdown::shutdown(self) => taken.await,
+            keeps = &mut taken => keeps,
+        };
+        if !keeps {
+            connection.slow(SlowPhase::Response);
+        }
+    }
+
+    /// What the client has been sent.
+    pub fn sent(&self) -> Sent {
+        Sent::on(self.inner.id())
     }
 
     /// Sends both pieces, one behind the other and behind what is held back; `sent` of them went out already.
@@ -326,12 +378,6 @@ impl<S: IO> Guard<S> {
         self.ahead = ahead;
         buf.set_filled(end);
     }
-}
-
-/// Bytes that the other end has; 0 on a Unix socket.
-fn bytes_acked(socket: UniqueIDType) -> u64 {
-    let info = SocketDigest::from_raw_fd(socket).tcp_info();
-    info.map_or(0, |info| info.tcpi_bytes_acked)
 }
 
 impl<S: IO> AsyncRead for Guard<S> {

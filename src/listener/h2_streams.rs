@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::h2_frames::{END_STREAM, Event, FrameHead, FrameKind};
 use super::pace::Pace;
+use super::unread::LAG;
 use crate::config::model::PaceLimits;
 use crate::observe::metrics::SlowPhase;
 
@@ -49,6 +50,19 @@ struct Stream {
     out_window: i64,
     body: Side,
     answer: Side,
+    /// How long the answer has had no window.
+    lag: Duration,
+    /// Its body is one of those that may take any time.
+    spared: bool,
+}
+
+/// What one look at all streams has found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// Streams whose client is too slow: they are followed no more.
+    pub slow: Vec<(u32, SlowPhase)>,
+    /// Responses that have been kept waiting for longer than [`LAG`].
+    pub lagging: usize,
 }
 
 /// One direction of a stream.
@@ -153,6 +167,8 @@ impl Streams {
             out_window: self.out_window.initial,
             body: Side::new(State::Open, body),
             answer: Side::new(State::Ahead, answer),
+            lag: Duration::ZERO,
+            spared: false,
         };
         self.open.insert(frame.stream, stream);
     }
@@ -202,36 +218,72 @@ impl Streams {
         }
     }
 
-    /// Looks at all streams, `waited` after the last look. Those whose client is too slow are forgotten and named.
-    /// `bodies`: whether request bodies are looked at.
-    pub fn slow(
+    /// Looks at all streams, `waited` after the last look. `spared` request bodies at most may take any time: which streams
+    /// they belong to isn't known here, so that it is those whose client is silent first. `blocked`: the connection takes
+    /// nothing at all.
+    pub fn look(
         &mut self,
         waited: Duration,
-        body: Option<&PaceLimits>,
+        body: &PaceLimits,
         answer: &PaceLimits,
-    ) -> Vec<(u32, SlowPhase)> {
+        spared: u32,
+        blocked: bool,
+    ) -> Look {
         let (may_send, may_answer) = (
             self.in_window.connection > 0,
             self.out_window.connection > 0,
         );
-        let mut slow = Vec::new();
+        let taken = self.open.values().filter(|s| s.spared).count();
+        let mut spared = (spared as usize).saturating_sub(taken);
+        let mut look = Look::default();
         self.open.retain(|id, stream| {
+            let answering = stream.answer.state == State::Open;
             // Once we answer, the rest of the body may come as it likes: that is a conversation.
             let body_owed = stream.body.state == State::Open
-                && stream.answer.state != State::Open
+                && !answering
+                && !stream.spared
                 && may_send
                 && stream.in_window > 0;
-            let reading_owed =
-                stream.answer.state == State::Open && !(may_answer && stream.out_window > 0);
-            let phase = match body {
-                Some(limits) if body_owed && !stream.body.keeps(limits, waited) => SlowPhase::Body,
-                _ if reading_owed && !stream.answer.keeps(answer, waited) => SlowPhase::Response,
-                _ => return true,
+            let reading_owed = answering && !(may_answer && stream.out_window > 0);
+            stream.lag = match reading_owed || (answering && blocked) {
+                true => stream.lag + waited,
+                false => Duration::ZERO,
             };
-            slow.push((*id, phase));
+            look.lagging += usize::from(stream.lag >= LAG);
+            let phase = if body_owed && !stream.body.keeps(body, waited) {
+                if spared > 0 {
+                    spared -= 1;
+                    stream.spared = true;
+                    return true;
+                }
+                SlowPhase::Body
+            } else if reading_owed && !stream.answer.keeps(answer, waited) {
+                SlowPhase::Response
+            } else {
+                return true;
+            };
+            look.slow.push((*id, phase));
             false
         });
-        slow
+        look
+    }
+
+    /// Responses under way.
+    pub fn answering(&self) -> usize {
+        let answering = |s: &&Stream| s.answer.state == State::Open;
+        self.open.values().filter(answering).count()
+    }
+
+    /// Gives up so many of the responses that are kept waiting, those that wait for longest: they are followed no more.
+    pub fn give_up(&mut self, most: usize) -> Vec<u32> {
+        let lagging = self.open.iter().filter(|(_, s)| s.lag >= LAG);
+        let mut lagging: Vec<(Duration, u32)> = lagging.map(|(id, s)| (s.lag, *id)).collect();
+        lagging.sort_unstable_by_key(|(lag, _)| std::cmp::Reverse(*lag));
+        lagging.truncate(most);
+        for (_, id) in &lagging {
+            self.open.remove(id);
+        }
+        lagging.into_iter().map(|(_, id)| id).collect()
     }
 }
 

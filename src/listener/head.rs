@@ -1,14 +1,23 @@
 //! The one strict reading of an HTTP/1 request head, before Pingora parses it. What two parsers could read in two
 //! ways is refused, so that what is forwarded means the same to every backend (RFC 9112; RFC 9110 for fields).
 
+mod absolute;
+mod cookies;
 mod fields;
 mod host;
+mod http2;
 mod line;
+mod names;
 mod request;
 
+pub(super) use absolute::in_origin_form;
+pub use cookies::joined as joined_cookies;
+pub use fields::ConnectionOption;
 use fields::Fields;
+pub(super) use http2::check as check_http2;
 use line::RequestLine;
 pub(super) use line::is_token_byte;
+pub use names::{folded, is_odd_name};
 pub use request::request;
 
 pub use super::refusal::Refusal;
@@ -64,8 +73,15 @@ pub struct HeadFacts {
     pub expect_continue: bool,
     /// An upgrade is asked for: `Upgrade`, named in `Connection`, in HTTP/1.1.
     pub upgrade: bool,
+    /// The target is in absolute form (RFC 9112 3.2.2): see `in_origin_form`.
+    pub absolute: bool,
     /// Number of field lines.
     pub headers: usize,
+    /// A field name has a byte that is neither letter nor digit nor `-`, such as `_`.
+    pub odd_names: bool,
+    /// Something in it must be cleaned before anyone else reads it: odd names, fields that Connection names, Cookie in
+    /// several lines.
+    pub unusual: bool,
 }
 
 /// How far the scanner came.

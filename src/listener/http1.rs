@@ -2,13 +2,14 @@
 //!
 //! Between two requests a connection owns its stream and nothing else: no parsed head, no buffer.
 
-mod response;
+pub(crate) mod response;
 mod session;
+mod upgrade;
 
 use std::io;
 use std::sync::{Arc, PoisonError};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use pingora_core::apps::HttpServerApp;
@@ -20,9 +21,10 @@ use tokio::io::ReadBuf;
 use super::guard::Guard;
 use super::head::{self, Framing, HeadFacts, HeadLimits, HeadScanner, Progress, Refusal};
 use super::seats::Waits;
-use super::{deadline, http2, refuse};
+use super::unread::{LAG, Rest, RestLook};
+use super::{deadline, http2, linger, refuse};
 use crate::observe::metrics::{RejectReason, SlowPhase};
-use session::{Back, Session};
+use session::{Back, Facts, Session, Then};
 
 /// Most heads fit in one read of this size.
 const READ: usize = 4096;
@@ -62,11 +64,20 @@ where
                 guard.begin_http2(seen);
                 return http2::serve(guard, app, shutdown).await;
             }
+            Next::Request { facts, .. }
+                if facts.odd_names && guard.connection().refuses_odd_names() =>
+            {
+                let refusal = Refusal::NameUnderscore;
+                return Box::pin(refuse::answer(&mut guard, refusal)).await;
+            }
             Next::Request {
                 head,
                 mut rest,
-                facts,
+                mut facts,
             } => {
+                if facts.unusual {
+                    guard.connection().mark_unusual();
+                }
                 if must_wait(&guard, &head, facts.framing) {
                     let finished = Box::pin(finish_handshake(&mut guard, &mut rest));
                     if finished.await.is_err() {
@@ -75,6 +86,7 @@ where
                 }
                 guard.connection().finish_head();
                 guard.begin_request(rest, facts.framing, facts.expect_continue);
+                let head = head::in_origin_form(head, &mut facts);
                 let lent = Lent { guard, head, facts };
                 match serve_request(lent, &back, app, shutdown).await {
                     Some(reusable) => guard = reusable,
@@ -111,26 +123,43 @@ where
         connection.cut();
         true
     });
-    match reused.await {
-        Some(reused) => reused.consume().0.into_any().downcast().ok(),
-        None => back.lock().unwrap_or_else(PoisonError::into_inner).take(),
+    if let Some(reused) = reused.await {
+        return reused.consume().0.into_any().downcast().ok();
+    }
+    let back = back.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let (guard, then) = back?;
+    match then {
+        Then::Next => Some(guard),
+        _ => Box::pin(settle(guard, then)).await,
     }
 }
 
-/// A session of ours where it can do what is asked for, else Pingora's.
+/// Comes to an end with a client that may still be sending; the guard comes back if another request may follow.
+async fn settle<S: IO>(mut guard: Box<Guard<S>>, then: Then) -> Option<Box<Guard<S>>> {
+    match then {
+        Then::Next => return Some(guard),
+        Then::Part => guard.part().await,
+        Then::PassOverBody if linger::pass_over_body(&mut guard).await => return Some(guard),
+        Then::PassOverBody | Then::Linger => linger::end(&mut guard).await,
+    }
+    None
+}
+
+/// A session of ours, but where the head is one that only Pingora's can hold.
 fn session_of<S: IO + 'static>(lent: Lent<S>, back: &Back<S>) -> ServerSession {
     let Lent { guard, head, facts } = lent;
-    let bodiless = matches!(facts.framing, Framing::None | Framing::Length(0));
-    if bodiless && !facts.upgrade {
-        match head::request(head, &facts) {
-            Ok(request) => {
-                let session = Session::new(guard, back.clone(), request, facts.keep_alive);
-                return ServerSession::new_custom(Box::new(session));
-            }
-            Err(head) => return pingora_session(guard, head),
+    match head::request(head, &facts) {
+        Ok(request) => {
+            let facts = Facts {
+                keeps: facts.keep_alive,
+                body: !matches!(facts.framing, Framing::None | Framing::Length(0)),
+                upgrade: facts.upgrade && upgrade::can_be_passed_on(&request, facts.framing),
+            };
+            let session = Session::new(guard, back.clone(), request, facts);
+            ServerSession::new_custom(Box::new(session))
         }
+        Err(head) => pingora_session(guard, head),
     }
-    pingora_session(guard, head)
 }
 
 fn pingora_session<S: IO + 'static>(guard: Box<Guard<S>>, head: BytesMut) -> ServerSession {
@@ -175,19 +204,56 @@ async fn wait_for_first<S: IO>(
 ) -> Option<BytesMut> {
     let mut bytes = BytesMut::new();
     let mut shutdown = shutdown.clone();
-    tokio::select! {
+    let first = LAG.min(idle_timeout);
+    let read = tokio::select! {
         biased;
-        read = deadline::within(idle_timeout, read_some(guard, &mut bytes)) => match read {
-            Ok(Ok(n)) if n > 0 => Some(bytes),
-            Ok(_) => None,
-            Err(_) => {
-                let metrics = &guard.connection().listener.metrics;
-                metrics.slow_closed.inc(SlowPhase::Idle);
-                None
-            }
-        },
+        read = deadline::within(first, read_some(guard, &mut bytes)) => read,
         // To stop, or to make room: either way an idle connection ends.
-        _ = shutdown.changed() => None,
+        _ = shutdown.changed() => return None,
+    };
+    let read = match read {
+        Ok(read) => read.ok(),
+        Err(_) => {
+            let waiting = wait_on(guard, &mut bytes, idle_timeout.saturating_sub(first));
+            tokio::select! {
+                biased;
+                read = waiting => read,
+                _ = shutdown.changed() => return None,
+            }
+        }
+    };
+    read.filter(|n| *n > 0).map(|_| bytes)
+}
+
+/// Waits for the rest of the idle time, during which the client must take what it was sent before. `None`: it didn't, or the
+/// time is over.
+async fn wait_on<S: IO>(
+    guard: &mut Guard<S>,
+    bytes: &mut BytesMut,
+    left: Duration,
+) -> Option<usize> {
+    let connection = guard.connection().clone();
+    let limits = &connection.config.limits.response;
+    let mut now = Instant::now();
+    let (ends, mut rest) = (now + left, Rest::new(now));
+    loop {
+        let until = match rest.look(limits, || guard.sent(), now) {
+            RestLook::Taken => ends,
+            RestLook::At(at) => at.min(ends),
+            RestLook::Slow => {
+                connection.slow(SlowPhase::Response);
+                return None;
+            }
+        };
+        let wait = until.saturating_duration_since(now);
+        if let Ok(read) = deadline::within(wait, read_some(guard, bytes)).await {
+            return read.ok();
+        }
+        now = Instant::now();
+        if now >= ends {
+            connection.listener.metrics.slow_closed.inc(SlowPhase::Idle);
+            return None;
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! HTTP/2 connections: Pingora drives h2, we set its bounds and hand every stream to the proxy.
+//! HTTP/2 connections: Pingora drives h2, we set its bounds, read each head as strictly as one of HTTP/1, and hand the stream
+//! to the proxy.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,15 +10,23 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora_core::protocols::{IO, Stream};
 use pingora_core::server::ShutdownWatch;
+use pingora_http::RequestHeader;
 
 use super::connection::Connection;
-use super::deadline;
 use super::guard::Guard;
+use super::head::{self, HeadLimits, Refusal};
+use super::{deadline, refuse};
+use crate::config::model::ListenerLimits;
 use crate::observe::metrics::SlowPhase;
 
 /// Receive windows, in bytes: h2's default of 64 KiB holds uploads to 64 KiB a round trip.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+
+/// `:method`, `:scheme`, `:authority` and `:path`.
+const PSEUDO_FIELDS: usize = 4;
+/// What h2 holds of one response at most, in bytes, while its client takes none of it. By default it is 400 KiB.
+const SEND_BUFFER: usize = 64 * 1024;
 
 /// How long past its deadline a stream is let be: a backend that is silent is answered for with a clean 504 by then.
 const GRACE: Duration = Duration::from_millis(250);
@@ -28,7 +37,10 @@ struct Http2<A> {
     connection: Arc<Connection>,
     server: HttpServerOptions,
     streams: u32,
-    header_bytes: u32,
+    /// What h2 takes of a head, by its own way of counting.
+    header_list: u32,
+    head_limits: HeadLimits,
+    refuses_odd_names: bool,
 }
 
 /// Serves one HTTP/2 connection to its end. On shutdown the client gets a GOAWAY and its streams finish.
@@ -58,9 +70,35 @@ impl<A> Http2<A> {
             connection: connection.clone(),
             server,
             streams: limits.max_concurrent_streams,
-            header_bytes: u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX),
+            header_list: header_list(limits),
+            head_limits: HeadLimits {
+                max_header_bytes: limits.max_header_bytes,
+                max_headers: limits.max_headers,
+                max_uri_bytes: limits.max_uri_bytes,
+            },
+            refuses_odd_names: connection.refuses_odd_names(),
         }
     }
+
+    /// The same strict reading as over HTTP/1.
+    fn check(&self, request: &RequestHeader) -> Result<(), Refusal> {
+        let seen = head::check_http2(request, &self.head_limits)?;
+        if seen.odd_names && self.refuses_odd_names {
+            return Err(Refusal::NameUnderscore);
+        }
+        if seen.unusual {
+            self.connection.mark_unusual();
+        }
+        Ok(())
+    }
+}
+
+/// Room for every head within our own limits, which are by far clearer to the client: h2 adds 32 bytes for each field (RFC 9113
+/// 6.5.2), and answers what is over this without a word.
+fn header_list(limits: &ListenerLimits) -> u32 {
+    let fields = limits.max_headers.saturating_add(PSEUDO_FIELDS);
+    let list = limits.max_header_bytes.saturating_add(fields * 32);
+    u32::try_from(list).unwrap_or(u32::MAX)
 }
 
 #[async_trait]
@@ -73,6 +111,10 @@ where
         session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
+        if let Err(refusal) = self.check(session.req_header()) {
+            refuse::answer_stream(&self.connection, session, refusal).await;
+            return None;
+        }
         let request = self.app.process_new_http(session, shutdown);
         let request = deadline::bound(request, GRACE, || {
             log::warn!("a stream was reset: its total time was over before its response head");
@@ -90,9 +132,10 @@ where
         let mut options = default_h2_options();
         options
             .max_concurrent_streams(self.streams)
-            .max_header_list_size(self.header_bytes)
+            .max_header_list_size(self.header_list)
             .initial_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW);
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buffer_size(SEND_BUFFER);
         Some(options)
     }
 }

@@ -10,6 +10,7 @@ use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::tls::{ALPN, SslStream};
 use pingora_core::protocols::{IO, Ssl, UniqueID};
 use pingora_core::server::ShutdownWatch;
+use pingora_http::RequestHeader;
 use pingora_timeout::timeout;
 use tokio::sync::watch;
 
@@ -35,10 +36,25 @@ use crate::observe::metrics::{
 /// How long accepting pauses when the process is out of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// HTTP/1.0 is written the same way: which of the two it is may not be known when a request is refused.
+const HTTP1: &str = "HTTP/1.1";
+pub(super) const HTTP2: &str = "HTTP/2.0";
+
 /// Told of requests that were refused before they were requests.
 pub trait Refused: Send + Sync {
     /// `connection` sent something that was answered with `refusal` or cut off.
-    fn refused(&self, connection: &Connection, refusal: Refusal);
+    fn refused(&self, connection: &Connection, refusal: Refusal, request: &RefusedRequest<'_>);
+}
+
+/// What is known of a request that was refused.
+#[derive(Debug, Clone, Copy)]
+pub struct RefusedRequest<'a> {
+    /// As in the access log.
+    pub protocol: &'static str,
+    /// The head, where one was read.
+    pub head: Option<&'a RequestHeader>,
+    /// What was answered; `None` where there was a reset instead.
+    pub status: Option<u16>,
 }
 
 /// What an accept loop and its connections share. Configuration and TLS are replaced under it on reload.
@@ -115,10 +131,25 @@ impl Shared {
             .map_or_else(Vec::new, |tls| tls.certificates.expiries.clone())
     }
 
-    /// Counts a refused request and passes it on.
+    /// Counts a refused request of HTTP/1 and passes it on.
     pub fn refuse(&self, connection: &Connection, refusal: Refusal) {
+        let request = RefusedRequest {
+            protocol: HTTP1,
+            head: None,
+            status: Some(refusal.status()),
+        };
+        self.refuse_request(connection, refusal, &request);
+    }
+
+    /// The same of any request.
+    pub fn refuse_request(
+        &self,
+        connection: &Connection,
+        refusal: Refusal,
+        request: &RefusedRequest<'_>,
+    ) {
         self.metrics.refused.inc(refusal);
-        self.refused.refused(connection, refusal);
+        self.refused.refused(connection, refusal, request);
     }
 
     /// Connections open now.
@@ -131,6 +162,11 @@ impl Shared {
         self.stopping.store(true, Ordering::Release);
         self.stop.send_replace(true);
         self.goodbye.to_all();
+    }
+
+    /// Whether memory is so short that responses are given up whose clients don't take them.
+    pub(super) fn is_short_of_memory(&self) -> bool {
+        self.gate.is_short_of_memory()
     }
 
     /// Whether connections should say goodbye with their next response.
@@ -160,6 +196,9 @@ where
         Ok(accepting) => accepting,
         Err(error) => return log::error!("listener {}: {error}", shared.config().name),
     };
+    // Connections inherit the options of the socket that they are accepted from.
+    let mut config = shared.config();
+    accepting.tune(&config.limits);
     loop {
         let accepted = tokio::select! {
             biased;
@@ -168,6 +207,11 @@ where
         };
         match accepted {
             Ok(accepted) => {
+                if !Arc::ptr_eq(&config, &shared.config.load()) {
+                    config = shared.config();
+                    accepting.tune(&config.limits);
+                    accepted.tune(&config.limits);
+                }
                 let last = shared.gate.accepted(&accepted.kernel);
                 admit(accepted, &shared, &app, &open);
                 if last {
@@ -269,8 +313,8 @@ async fn open_up(
     shared: &Arc<Shared>,
 ) -> Option<Opened> {
     let (peer, local_port) = (accepted.peer, accepted.local_port);
+    let mut socket = Socket::new(accepted.kernel, seat.closing());
     let mut connection = Connection::new(shared.clone(), config, peer, local_port, seat);
-    let mut socket = Socket::new(accepted.kernel);
     if let Err(reason) = let_in(&mut socket, &mut connection).await {
         shared.metrics.rejected.inc(reason);
         return None;

@@ -18,8 +18,9 @@ mod guard;
 pub(crate) mod h2_frames;
 pub(crate) mod h2_streams;
 pub(crate) mod head;
-mod http1;
+pub(crate) mod http1;
 mod http2;
+mod linger;
 mod listening;
 mod open;
 mod pace;
@@ -33,6 +34,7 @@ mod socket;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod unread;
 mod write_buffer;
 
 use std::collections::BTreeMap;
@@ -48,10 +50,10 @@ use tokio::runtime::Handle;
 
 pub use admission::Admission;
 pub use bind::BACKLOG;
-pub use connection::{Connection, TlsFacts};
+pub use connection::{Connection, Streaming, TlsFacts};
 pub use gate::Gate;
 pub use head::Refusal;
-pub use listening::{Refused, Shared};
+pub use listening::{Refused, RefusedRequest, Shared};
 pub use open::Open;
 pub use tls::{ClientCertificate, Tls, TlsError};
 

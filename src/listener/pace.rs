@@ -4,7 +4,7 @@
 //! more than the silence allowed, so that a fast start buys no slow end.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
@@ -53,12 +53,23 @@ pub fn tick(limits: &PaceLimits) -> Duration {
     least.clamp(Duration::from_millis(20), Duration::from_secs(1))
 }
 
+/// What a look at a client that is waited for has found.
+#[derive(Debug, Clone, Copy)]
+pub struct Looked {
+    /// It is fast enough.
+    pub keeps: bool,
+    /// How long nothing could be written to it, or read from it.
+    pub blocked: Duration,
+}
+
 /// A client's pace in one direction of an HTTP/1 connection, with the timer that looks at it.
 #[derive(Debug)]
 pub struct Turn {
     pace: Pace,
     /// Since when we wait; `None` while it is not the client's turn.
     since: Option<Instant>,
+    /// When the wait began that is not over yet.
+    began: Option<Instant>,
     waited: Duration,
     moved: u64,
     timer: Pin<Box<Sleep>>,
@@ -70,6 +81,7 @@ impl Turn {
         Turn {
             pace: Pace::new(limits),
             since: None,
+            began: None,
             waited: Duration::ZERO,
             moved: 0,
             timer: Box::pin(tokio::time::sleep(tick(limits))),
@@ -79,19 +91,35 @@ impl Turn {
     /// Bytes went by: the wait, if there was one, is over.
     pub fn moved(&mut self, bytes: usize, now: Instant) {
         self.moved += bytes as u64;
+        self.began = None;
         if let Some(since) = self.since.take() {
             self.waited += now - since;
         }
     }
 
-    /// We wait for the client. `Ready`: it was too slow. `unseen` says how many bytes moved that `moved` was not told of.
+    /// We wait for the client. `Ready`: it was too slow.
     pub fn poll_slow(
         &mut self,
         limits: &PaceLimits,
         cx: &mut Context<'_>,
         now: Instant,
-        mut unseen: impl FnMut() -> u64,
     ) -> Poll<()> {
+        loop {
+            if !ready!(self.poll_look(limits, cx, now, || 0)).keeps {
+                return Poll::Ready(());
+            }
+        }
+    }
+
+    /// We wait for the client. `Ready` once a tick. `unseen` says how many bytes moved that `moved` was not told of.
+    pub fn poll_look(
+        &mut self,
+        limits: &PaceLimits,
+        cx: &mut Context<'_>,
+        now: Instant,
+        unseen: impl FnOnce() -> u64,
+    ) -> Poll<Looked> {
+        let began = *self.began.get_or_insert(now);
         let since = *self.since.get_or_insert_with(|| {
             let left = tick(limits).saturating_sub(self.waited);
             self.timer.as_mut().reset((now + left).into());
@@ -103,11 +131,11 @@ impl Turn {
         let waited = self.waited + (now - since);
         let moved = self.moved + unseen();
         (self.waited, self.moved, self.since) = (Duration::ZERO, 0, Some(now));
-        if !self.pace.keeps(limits, waited, moved) {
-            return Poll::Ready(());
-        }
         self.timer.as_mut().reset((now + tick(limits)).into());
-        self.timer.as_mut().poll(cx)
+        Poll::Ready(Looked {
+            keeps: self.pace.keeps(limits, waited, moved),
+            blocked: now - began,
+        })
     }
 }
 

@@ -2,8 +2,9 @@
 
 use crate::observe::metrics::Label;
 
-/// What is wrong with a request head or a chunked body. The connection is closed after each of these: where the
-/// request ends is no longer known for sure.
+/// What is wrong with a request head or a chunked body. Over HTTP/1 the connection is closed after each of these: where the
+/// request ends is no longer known for sure. Over HTTP/2 the
+/// stream is. After `BadPath` and `AmbiguousPath`, which are about the path alone, the connection stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{}", self.reason())]
 pub enum Refusal {
@@ -17,7 +18,8 @@ pub enum Refusal {
     MethodBad,
     /// CONNECT: Tidegate is no forward proxy.
     Connect,
-    /// The request target has none of the forms of RFC 9112 3.2, or holds bytes that none allows.
+    /// The request target has none of the forms of RFC 9112 3.2, or holds bytes that none allows: beside control bytes and
+    /// those above ASCII these are `#`, `<` and `>`, a backtick in a path and `"` in a query.
     TargetBad,
     /// The target is longer than the listener allows.
     UriTooLong,
@@ -29,13 +31,13 @@ pub enum Refusal {
     HeaderTooLarge,
     /// More header fields than the listener allows.
     TooManyHeaders,
-    /// A field name that is missing or no token, or that becomes a framing field when `_` is read as `-`.
+    /// A field name that is missing or no token, or that becomes a framing field when `_` and the like are read as `-`.
     NameBad,
     /// White space between a field name and its colon (RFC 9112 5.1).
     SpaceBeforeColon,
     /// A field line that begins with white space (RFC 9112 5.2).
     ObsFold,
-    /// A control byte in a field value (RFC 9110 5.5).
+    /// A control byte in a field value (RFC 9110 5.5); over HTTP/2 also white space around it (RFC 9113 8.2.1).
     ValueBad,
     /// Content-Length beside Transfer-Encoding (RFC 9112 6.1).
     ClAndTe,
@@ -43,7 +45,7 @@ pub enum Refusal {
     ClDiffer,
     /// Two Content-Length fields that are equal.
     ClRepeated,
-    /// Content-Length that is no number of 64 bits, or is a list.
+    /// Content-Length that is no number below 2^63, or is a list.
     ClBad,
     /// A transfer coding other than chunked, or chunked with parameters.
     TeUnknown,
@@ -77,6 +79,22 @@ pub enum Refusal {
     TrailerTooLarge,
     /// The head was not whole in time (RFC 9110 15.5.9).
     HeaderTimeout,
+    /// `Connection` names a field that backends rely on, such as X-Forwarded-For.
+    ConnectionNamesProtected,
+    /// `Connection` has more than nine options, or one that can be no field name.
+    ConnectionBad,
+    /// A field name with `_` or the like, on a listener with `underscores_in_headers: refuse`.
+    NameUnderscore,
+    /// Over HTTP/2: a `:scheme` other than http and https.
+    SchemeBad,
+    /// Over HTTP/2: no `:authority` and no Host, two that differ, several, a user in one, or a host in `:path` (RFC 9113 8.3.1).
+    AuthorityBad,
+    /// Over HTTP/2: the stream was reset, or the connection closed, because it was malformed (RFC 9113 8.1.1).
+    Http2Malformed,
+    /// The path leads above the root, or holds control bytes or broken escapes.
+    BadPath,
+    /// Two servers may read the path in two ways; see `tidegate_filters::path`.
+    AmbiguousPath,
 }
 
 impl Refusal {
@@ -136,6 +154,14 @@ impl Label for Refusal {
         "trailer_forbidden",
         "trailer_too_large",
         "header_timeout",
+        "connection_names_protected",
+        "connection_bad",
+        "name_underscore",
+        "scheme_bad",
+        "authority_bad",
+        "http2_malformed",
+        "bad_path",
+        "ambiguous_path",
     ];
 
     fn index(self) -> usize {
@@ -149,7 +175,7 @@ mod tests {
 
     #[test]
     fn every_refusal_has_its_own_word() {
-        assert_eq!(Refusal::NAMES.len(), Refusal::HeaderTimeout.index() + 1);
+        assert_eq!(Refusal::NAMES.len(), Refusal::AmbiguousPath.index() + 1);
         assert_eq!(Refusal::BareLf.reason(), "bare_lf");
         assert_eq!(Refusal::TeHttp10.reason(), "te_http10");
         assert_eq!(
@@ -158,5 +184,7 @@ mod tests {
         );
         assert_eq!(Refusal::TrailerTooLarge.reason(), "trailer_too_large");
         assert_eq!(Refusal::HeaderTimeout.reason(), "header_timeout");
+        assert_eq!(Refusal::Http2Malformed.reason(), "http2_malformed");
+        assert_eq!(Refusal::AmbiguousPath.reason(), "ambiguous_path");
     }
 }

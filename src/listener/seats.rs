@@ -57,6 +57,8 @@ struct Taken {
     /// Since when, in milliseconds after the listener began.
     since: AtomicU64,
     evicted: AtomicBool,
+    /// Its socket is to be reset when it is closed.
+    resets: AtomicBool,
     task: OnceLock<AbortHandle>,
     /// Where it stands in its shard; guarded by the shard's lock.
     at: AtomicUsize,
@@ -109,6 +111,7 @@ impl Seats {
             waits: AtomicU8::new(Waits::Unfinished as u8),
             since: AtomicU64::new(self.now()),
             evicted: AtomicBool::new(false),
+            resets: AtomicBool::new(false),
             task: OnceLock::new(),
             at: AtomicUsize::new(list.len()),
             shard,
@@ -131,6 +134,9 @@ impl Seats {
         let Some(task) = victim.task.get() else {
             return false;
         };
+        if victim.waits() == Waits::Slow {
+            victim.resets.store(true, Ordering::Release);
+        }
         metrics.evicted.inc(match victim.waits() {
             Waits::Idle => EvictedWhile::Idle,
             Waits::Unfinished => EvictedWhile::Unfinished,
@@ -199,6 +205,17 @@ impl Seat {
         SeatTask(self.taken.clone())
     }
 
+    /// Says how the connection's socket is to be closed.
+    pub fn closing(&self) -> Closing {
+        Closing(self.taken.clone())
+    }
+
+    /// The socket is reset when it is closed, so that the kernel frees at once what it holds for a client that does not
+    /// take it.
+    pub fn reset(&self) {
+        self.taken.resets.store(true, Ordering::Release);
+    }
+
     /// From now on the connection waits for this.
     pub fn waits(&self, waits: Waits) {
         if self.taken.waits() == waits {
@@ -213,6 +230,17 @@ impl Seat {
             (_, Waits::Unfinished) => self.seats.unfinished.fetch_add(1, Ordering::Relaxed),
             _ => 0,
         };
+    }
+}
+
+/// How a connection's socket is to be closed; kept by the socket.
+#[derive(Debug)]
+pub struct Closing(Arc<Taken>);
+
+impl Closing {
+    /// Whether it is reset instead of ended.
+    pub fn is_reset(&self) -> bool {
+        self.0.resets.load(Ordering::Acquire)
     }
 }
 

@@ -5,6 +5,7 @@ use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
@@ -13,8 +14,11 @@ use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType,
 };
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+use super::seats::Closing;
 
 /// A connection as the kernel gave it.
 #[derive(Debug)]
@@ -30,15 +34,17 @@ const READ_AHEAD: usize = 4096;
 #[derive(Debug)]
 pub struct Socket {
     kernel: Kernel,
+    closing: Closing,
     ahead: BytesMut,
     reads_ahead: bool,
 }
 
 impl Socket {
     /// Wraps an accepted connection.
-    pub fn new(kernel: Kernel) -> Socket {
+    pub fn new(kernel: Kernel, closing: Closing) -> Socket {
         Socket {
             kernel,
+            closing,
             ahead: BytesMut::new(),
             reads_ahead: false,
         }
@@ -64,6 +70,17 @@ impl Socket {
     /// Gives back bytes that were read but belong to what comes next.
     pub fn unread(&mut self, bytes: BytesMut) {
         self.ahead = bytes;
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Kernel::Tcp(stream) = &self.kernel
+            && self.closing.is_reset()
+        {
+            // Where it fails, the kernel goes on trying to send for a while.
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
     }
 }
 

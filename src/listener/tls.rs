@@ -30,8 +30,9 @@ use crate::config::model::{ClientAuth, ListenerTls};
 use crate::observe::metrics::KeyType;
 use hello::{Chooser, Handshake};
 
-/// Server preference: HTTP/2 where the client offers it.
-const ALPN: &[u8] = b"\x02h2\x08http/1.1";
+/// What is spoken, in the server's order of preference: HTTP/2 where the client offers it. Whoever offers `http/1.0` alone is
+/// served as well, since HTTP/1.0 is.
+const ALPN: &[u8] = b"\x02h2\x08http/1.1\x08http/1.0";
 /// The hybrid with ML-KEM holds against recordings that a quantum computer opens later.
 const GROUPS: &str = "X25519MLKEM768:X25519:P-256:P-384";
 
@@ -192,8 +193,11 @@ fn context(config: &ListenerTls, chooser: Chooser) -> Result<SslContext, TlsErro
     }))?;
     builder.set_curves_list(GROUPS)?;
     ffi::prefer_aes_128(&mut builder)?;
+    // A client that offers protocols, none of which is spoken here, is refused with `no_application_protocol`, as RFC 7301,
+    // section 3.2 demands: a handshake that goes on would leave it to speak its own protocol to a server of HTTP (ALPACA). A
+    // client that offers none at all is not asked, and speaks HTTP/1.1.
     builder.set_alpn_select_callback(|_, offered| {
-        select_next_proto(ALPN, offered).ok_or(AlpnError::NOACK)
+        select_next_proto(ALPN, offered).ok_or(AlpnError::ALERT_FATAL)
     });
     // Sessions are in tickets or nowhere: a cache would be memory that clients fill.
     builder.set_session_cache_mode(SslSessionCacheMode::OFF);

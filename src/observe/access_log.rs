@@ -1,10 +1,14 @@
 //! The access log: one JSON object a line for each request, written by hand because it is written for every request.
 
+mod blot;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::observe::json::{self, Object};
 use crate::observe::timestamp;
+
+pub use blot::{blot, blot_url};
 
 /// What one request left behind. `None`, an empty string and an empty list are left out of the line.
 ///
@@ -21,6 +25,8 @@ pub struct AccessRecord<'a> {
     pub span_id: &'a str,
     /// The client, after PROXY protocol and trusted proxies.
     pub client_ip: Option<IpAddr>,
+    /// A trusted proxy named the client in a way that can't be read: there is no `client_ip`.
+    pub client_unknown: bool,
     /// The client's port, where known.
     pub client_port: Option<u16>,
     /// The other end of the connection: the client or the proxy in front.
@@ -49,7 +55,7 @@ pub struct AccessRecord<'a> {
     pub host: &'a [u8],
     /// The raw path, without the query.
     pub path: &'a [u8],
-    /// Without its question mark.
+    /// Without its question mark; secrets in it [blotted](blot).
     pub query: &'a [u8],
     /// Sent to the client; `None` when no response began.
     pub status: Option<u16>,
@@ -136,6 +142,7 @@ impl AccessRecord<'_> {
         line.string_if_any("trace_id", self.trace_id.as_bytes());
         line.string_if_any("span_id", self.span_id.as_bytes());
         address(line, "client_ip", self.client_ip);
+        line.flag_if("client_unknown", self.client_unknown);
         if let Some(port) = self.client_port {
             line.integer("client_port", u64::from(port));
         }

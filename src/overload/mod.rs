@@ -9,7 +9,7 @@ mod lag;
 mod tests;
 
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
@@ -24,6 +24,7 @@ use crate::observe::metrics::{Label, OverloadMetrics};
 /// The step that the instance is on; shared by all who must know.
 pub struct Overload {
     level: AtomicU8,
+    short_of_memory: AtomicBool,
     accepting: watch::Sender<bool>,
     /// A new connection with this descriptor or a higher one is one too many.
     ceiling: AtomicI32,
@@ -73,6 +74,7 @@ impl Overload {
     pub fn new(metrics: Arc<OverloadMetrics>) -> Overload {
         Overload {
             level: AtomicU8::new(Level::Normal as u8),
+            short_of_memory: AtomicBool::new(false),
             accepting: watch::Sender::new(true),
             ceiling: AtomicI32::new(i32::MAX),
             seen: Mutex::default(),
@@ -88,6 +90,11 @@ impl Overload {
     /// Whether responses should say that their connection ends.
     pub fn cuts_keep_alive(&self) -> bool {
         self.level() >= Level::CutKeepAlive
+    }
+
+    /// Whether memory is on a step: responses are given up whose clients don't take them.
+    pub fn is_short_of_memory(&self) -> bool {
+        self.short_of_memory.load(Ordering::Relaxed)
     }
 
     /// Whether requests of sheddable routes are refused.
@@ -122,6 +129,9 @@ impl Overload {
             let step = i64::from(seen.level as u8);
             self.metrics.set(seen.resource, step, seen.reading);
         }
+        let memory = |seen: &Seen| seen.resource == Resource::Memory && seen.level > Level::Normal;
+        let short = seen.iter().any(memory);
+        self.short_of_memory.store(short, Ordering::Relaxed);
         *self.seen() = seen;
         self.ceiling.store(ceiling, Ordering::Relaxed);
         self.level.store(level as u8, Ordering::Relaxed);

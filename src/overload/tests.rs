@@ -183,3 +183,28 @@ fn lag_is_what_a_ready_task_waits() {
         std::thread::yield_now();
     }
 }
+
+#[test]
+fn only_memory_is_short_of_memory() {
+    let overload = Overload::new(std::sync::Arc::default());
+    for (resource, level, short) in [
+        (Resource::Memory, Level::CutKeepAlive, true),
+        (Resource::Memory, Level::Normal, false),
+        (Resource::Memory, Level::PauseAccept, true),
+        (Resource::Descriptors, Level::PauseAccept, false),
+        (Resource::Lag, Level::Shed, false),
+    ] {
+        let seen = Seen {
+            resource,
+            level,
+            reading: 0.0,
+            amounts: None,
+        };
+        overload.set(vec![seen], i32::MAX);
+        assert_eq!(
+            overload.is_short_of_memory(),
+            short,
+            "{resource:?} {level:?}"
+        );
+    }
+}

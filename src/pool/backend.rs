@@ -215,6 +215,19 @@ impl InFlight {
         now.saturating_duration_since(self.started)
     }
 
+    /// The client has not sent its whole request: until [`InFlight::resume`], its age says nothing about the backend.
+    pub fn hold(&mut self) {
+        self.answered();
+    }
+
+    /// The backend has the whole request, and no response head came yet: from now on it is waited for.
+    pub fn resume(&mut self, now: Instant) {
+        if !std::mem::replace(&mut self.waiting, true) {
+            self.second = self.backend.millis(now) / 1_000;
+            self.backend.waiting.begin(self.second);
+        }
+    }
+
     /// The response head is here: from now on its age says nothing about the backend (downloads, tunnels).
     pub fn answered(&mut self) {
         if std::mem::take(&mut self.waiting) {

@@ -19,6 +19,7 @@ pub fn settings(policy: Policy, n: usize) -> Pool {
             idle_timeout: 60 * second,
             max_streams: 128,
             host: None,
+            streaming: false,
         },
         timeouts: Timeouts {
             connect: second,
@@ -27,6 +28,7 @@ pub fn settings(policy: Policy, n: usize) -> Pool {
             write: 30 * second,
             per_try: None,
             total: 60 * second,
+            tunnel_idle: 3600 * second,
         },
         retry: Retry {
             attempts: 1,
@@ -36,6 +38,7 @@ pub fn settings(policy: Policy, n: usize) -> Pool {
             budget_min_per_second: 10,
             backoff_min: second / 40,
             backoff_max: second / 4,
+            buffer: 64 * 1024,
         },
         health_check: None,
         outlier_detection: OutlierDetection {

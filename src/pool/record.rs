@@ -49,18 +49,20 @@ impl Pool {
         }
     }
 
+    /// Whether a response with this status counts against the backend.
+    pub fn is_failure(&self, status: u16) -> bool {
+        let failures = &self.settings.outlier_detection.failure_status;
+        failures
+            .iter()
+            .any(|(low, high)| (*low..=*high).contains(&status))
+    }
+
     fn sign(&self, outcome: Outcome) -> Sign {
         match outcome {
-            Outcome::Status(status) => {
-                let failures = &self.settings.outlier_detection.failure_status;
-                match failures
-                    .iter()
-                    .any(|(low, high)| (*low..=*high).contains(&status))
-                {
-                    true => Sign::Bad { refused: false },
-                    false => Sign::Good,
-                }
-            }
+            // "Loop Detected" is about the request. It says neither that the backend is ill nor that it is well.
+            Outcome::Status(508) => Sign::None,
+            Outcome::Status(status) if self.is_failure(status) => Sign::Bad { refused: false },
+            Outcome::Status(_) => Sign::Good,
             Outcome::ConnectError { refused } => Sign::Bad { refused },
             Outcome::Timeout | Outcome::Reset | Outcome::Garbage => Sign::Bad { refused: false },
             Outcome::Aborted => Sign::None,

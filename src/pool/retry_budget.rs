@@ -130,6 +130,7 @@ mod tests {
             budget_min_per_second: 10,
             backoff_min: Duration::from_millis(25),
             backoff_max: Duration::from_millis(250),
+            buffer: 0,
         }
     }
 

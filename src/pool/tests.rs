@@ -121,6 +121,19 @@ fn three_failures_in_a_row_eject_and_are_told() {
 }
 
 #[test]
+fn a_loop_is_no_evidence_for_or_against_a_backend() {
+    let now = Instant::now();
+    let (pool, _) = build(&settings(Policy::RoundRobin, 4), now);
+    hit(&pool, "b1", 2, Outcome::Status(503), now);
+    hit(&pool, "b1", 50, Outcome::Status(508), now);
+    assert_eq!(state(&pool, "b1"), State::Suspect);
+    assert_eq!(pool.backend("b1").unwrap().totals(), (0, 2));
+    // It has not ended the run of failures either.
+    hit(&pool, "b1", 1, Outcome::Status(503), now);
+    assert_eq!(state(&pool, "b1"), State::Ejected);
+}
+
+#[test]
 fn clients_faults_and_other_statuses_do_not_count() {
     let now = Instant::now();
     let (pool, _) = build(&settings(Policy::RoundRobin, 4), now);

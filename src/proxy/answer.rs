@@ -1,13 +1,14 @@
 //! Responses: Tidegate's own, and what is done to every response head on its way out.
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, Version, header};
 use pingora_core::Result;
+use pingora_core::protocols::http::HttpTask;
 use pingora_http::ResponseHeader;
 use pingora_proxy::{FailToProxy, Session};
 use tidegate_filters::filter::Response;
 
-use super::filters;
+use super::{filters, grpc};
 use crate::context::Context;
 use crate::forwarded::X_REQUEST_ID;
 use crate::outcome::{self, Failure};
@@ -19,8 +20,19 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 /// The same for a request that was shed: the ladder is not left before `overload.hold`, which defaults to this.
 const RETRY_AFTER_SHED: HeaderValue = HeaderValue::from_static("5");
 
-/// Sends a whole response. Always `true`: the request is answered.
+/// Sends a whole response, to a gRPC client in the words of gRPC. Always `true`: the request is answered.
 pub async fn whole(session: &mut Session, ctx: &mut Context, response: Response) -> Result<bool> {
+    let asked = ctx.asked.as_deref().unwrap_or(session.req_header());
+    // gRPC is a protocol over HTTP/2: whoever calls itself so over HTTP/1 reads the HTTP status.
+    let is_call = asked.version == Version::HTTP_2 && grpc::is_call(&asked.headers);
+    let for_grpc = match is_call {
+        true => grpc::answer(&response, ctx.failure),
+        false => None,
+    };
+    if for_grpc.is_some() {
+        ctx.meant = Some(response.status().as_u16());
+    }
+    let response = for_grpc.unwrap_or(response);
     let mut head = ResponseHeader::from(response.head);
     if !forbids_body(head.status) && !head.headers.contains_key(header::CONTENT_LENGTH) {
         head.insert_header(header::CONTENT_LENGTH, response.body.len())?;
@@ -42,6 +54,7 @@ pub async fn failure(session: &mut Session, ctx: &mut Context, failure: Failure)
 /// begun gets no second one.
 pub async fn of_error(session: &mut Session, ctx: &mut Context, failure: Failure) -> FailToProxy {
     let status = failure.status;
+    let mut told = false;
     if status != 499 && session.response_written().is_none() {
         close(session, ctx);
         // What a filter has answered has been up the chain.
@@ -49,13 +62,15 @@ pub async fn of_error(session: &mut Session, ctx: &mut Context, failure: Failure
             Some(response) => response,
             None => filters::reply(ctx, response_to(failure)).await,
         };
-        if let Err(error) = whole(session, ctx, response).await {
-            log::debug!("the client can't be told of {}: {error}", failure.reason);
+        match whole(session, ctx, response).await {
+            Ok(_) => told = true,
+            Err(error) => log::debug!("the client can't be told of {}: {error}", failure.reason),
         }
     }
     FailToProxy {
         error_code: status,
-        can_reuse_downstream: false,
+        // It ends all the same; our own session sees to it that the client can read the response before it does.
+        can_reuse_downstream: told && session.as_ref().is_custom(),
     }
 }
 
@@ -82,11 +97,15 @@ fn forbids_body(status: StatusCode) -> bool {
 async fn write(session: &mut Session, head: ResponseHeader, body: Bytes) -> Result<()> {
     let only_head = session.req_header().method == http::Method::HEAD || forbids_body(head.status);
     let empty = only_head || body.is_empty();
-    session.write_response_header(Box::new(head), empty).await?;
-    if !empty {
-        session.write_response_body(Some(body), true).await?;
+    if empty {
+        // Pingora's call for heads leaves an HTTP/2 stream open, whatever it is told. A gRPC client takes fields for
+        // trailers only if the stream ends with them, and one that failed would be reset.
+        let task = HttpTask::Header(Box::new(head), true);
+        session.as_mut().response_duplex_vec(vec![task]).await?;
+        return Ok(());
     }
-    Ok(())
+    session.write_response_header(Box::new(head), false).await?;
+    session.write_response_body(Some(body), true).await
 }
 
 /// The route's edits, the request's id, and the goodbye of a listener that stops or is short of something.

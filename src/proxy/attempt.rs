@@ -4,27 +4,30 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
+use super::evidence::{self, Standing};
 use super::framing;
 use super::stickiness::{self, Missing};
 
 use crate::background::probe::DRAIN_HEADER;
 use crate::config::model::Timeouts;
 use crate::context::{Attempt, Context, Ended};
-use crate::listener::{Connection, deadline};
+use crate::listener::{Connection, Refusal, deadline};
 use crate::observe::metrics::{DenyReason, RetryReason, ShedReason, SlowPhase};
 use crate::outcome::{self, Failure, Outcome};
 use crate::pool::{self, Pick, Picked, Refused, backoff};
 use crate::snapshot::PoolHandle;
-use crate::upstream::{self, Limits, Target};
+use crate::upstream::{Limits, Target};
 
 /// A reused connection that breaks later than this after it was taken was not stale: its backend broke it.
 const STALE: Duration = Duration::from_millis(100);
+/// So many such connections one request may meet on Pingora's way, which takes another idle one each time.
+const MOST_STALE: u8 = 3;
 
 /// Tells the backend (and a Tidegate behind this one) that this is a retry.
 const RETRY_HEADER: &str = "x-retry-attempt";
@@ -39,12 +42,9 @@ pub struct Begun {
 
 impl Begun {
     /// A peer of its own, for Pingora's proxy.
-    pub fn peer(&self, upgrade: bool) -> Box<HttpPeer> {
+    pub fn peer(&self) -> Box<HttpPeer> {
         let mut peer = Box::new(self.target.peer().clone());
         self.limits.set(&mut peer);
-        if upgrade {
-            upstream::upgrade::prepare(&mut peer);
-        }
         peer
     }
 }
@@ -55,10 +55,11 @@ pub async fn begin(session: &mut Session, ctx: &mut Context) -> Result<Begun> {
         return fail(ctx, outcome::INTERNAL);
     };
     let timeouts = timeouts(&pool, ctx);
+    ctx.body_over |= has_no_body(session, ctx);
     if !ctx.ended.is_empty() {
         wait_before_retry(&pool, ctx).await;
     }
-    let picked = match place(&pool, session, ctx).await {
+    let mut picked = match place(&pool, session, ctx).await {
         Ok(picked) => picked,
         Err(failure) => return fail(ctx, failure),
     };
@@ -70,14 +71,27 @@ pub async fn begin(session: &mut Session, ctx: &mut Context) -> Result<Begun> {
     let Some(target) = pool.target(&picked.backend) else {
         return fail(ctx, outcome::INTERNAL);
     };
+    if !ctx.body_over {
+        picked.in_flight.hold();
+    }
     ctx.attempt = Some(Attempt {
         picked,
         started: now,
         connected: None,
+        whole: Some(now).filter(|_| ctx.body_over),
         answered: false,
     });
     let limits = Limits::new(&timeouts, left);
     Ok(Begun { target, limits })
+}
+
+/// A request that is whole with its head. One for an upgrade has no body unless it says so: what comes after it belongs to
+/// the other protocol.
+fn has_no_body(session: &mut Session, ctx: &Context) -> bool {
+    let headers = &session.req_header().headers;
+    let names_body = headers.contains_key(header::TRANSFER_ENCODING)
+        || headers.contains_key(header::CONTENT_LENGTH);
+    (ctx.upgrade && !names_body) || session.as_mut().is_body_empty()
 }
 
 fn fail<T>(ctx: &mut Context, failure: Failure) -> Result<T> {
@@ -92,7 +106,8 @@ async fn place(pool: &PoolHandle, session: &Session, ctx: &mut Context) -> Resul
     let mut request = Pick {
         hash: ctx.hash,
         exclude: &tried,
-        idempotent: head.method.is_idempotent(),
+        // A trial is not for a request whose client may keep it waiting.
+        idempotent: head.method.is_idempotent() && ctx.body_over,
         queued: false,
     };
     match stickiness::pick(pool, &head.headers, ctx, &request, Instant::now()) {
@@ -157,6 +172,14 @@ fn timeouts(pool: &PoolHandle, ctx: &Context) -> Timeouts {
     timeouts
 }
 
+/// How long a connection that speaks another protocol may be silent on both sides.
+pub fn tunnel_idle_timeout(ctx: &Context) -> Duration {
+    let pool = ctx.pool.as_ref();
+    let own = ctx.route.as_ref().and_then(|r| r.timeouts.tunnel_idle);
+    own.or_else(|| pool.map(|pool| pool.config.timeouts.tunnel_idle))
+        .unwrap_or_default()
+}
+
 /// A refused connection costs nobody anything: the next backend is tried at once.
 async fn wait_before_retry(pool: &PoolHandle, ctx: &Context) {
     let refused = ctx
@@ -206,7 +229,16 @@ pub fn body(
         *body = None;
     }
     ctx.body_seen = session.body_bytes_read() as u64;
-    ctx.body_over |= end_of_stream;
+    if end_of_stream && !ctx.body_over {
+        ctx.body_over = true;
+        if let Some(attempt) = &mut ctx.attempt {
+            let now = Instant::now();
+            attempt.whole = Some(now);
+            if !attempt.answered {
+                attempt.picked.in_flight.resume(now);
+            }
+        }
+    }
     let limit = ctx.route.as_ref().and_then(|route| route.max_body_bytes);
     if limit.is_some_and(|limit| ctx.body_seen > limit) {
         ctx.failure = Some(outcome::BODY_TOO_LARGE);
@@ -231,7 +263,10 @@ pub fn answered(session: &Session, response: &mut ResponseHeader, ctx: &mut Cont
         .is_some_and(|v| v == "1");
     let outcome = Outcome::Status(grpc_as_http(&response.headers).unwrap_or(status));
     note_first_byte(ctx);
-    if pool.config.retry.on_status.contains(&response.status) && may_retry(session, ctx, &pool) {
+    if pool.config.retry.on_status.contains(&response.status)
+        && !gave_up_client(ctx)
+        && may_retry(session, ctx, &pool)
+    {
         record(ctx, outcome, drain);
         ctx.attempt = None;
         pool.metrics.retries.inc(RetryReason::Status);
@@ -302,38 +337,30 @@ pub fn failed(
     if ctx.attempt.is_none() {
         return error;
     }
-    let mut outcome = outcome::of_attempt(&error, connecting);
-    if ctx.connection.as_ref().is_some_and(|c| c.is_cut()) {
-        outcome = Outcome::Timeout;
-        ctx.failure = Some(outcome::TOTAL_TIMEOUT);
-    }
-    let local = connecting && outcome::is_local(&error);
-    if local {
-        ctx.failure = Some(outcome::NO_SOCKET);
-    }
-    let stalled = client_stalled(session, ctx, &error);
-    if stalled && let Some(connection) = &ctx.connection {
-        connection.listener.metrics.slow_closed.inc(SlowPhase::Body);
-        outcome = Outcome::Aborted;
-        ctx.failure = Some(outcome::BODY_SLOW);
-    }
+    let Judged {
+        outcome,
+        local,
+        of_client,
+    } = judge(ctx, &pool, &error, connecting);
     let last_resort = ctx
         .attempt
         .as_ref()
         .is_some_and(|a| !a.picked.backend.state().in_rotation());
-    let of_client = stalled || *error.esource() == ErrorSource::Downstream;
     // A pooled connection that the backend closed as we took it says nothing about the backend's health.
     error.retry.decide_reuse(reused);
-    let quick = ctx
-        .attempt
-        .as_ref()
-        .and_then(|a| a.connected)
-        .is_some_and(|at| at.elapsed() < STALE);
-    let stale = reused && error.retry() && quick;
+    let stale = reused && error.retry() && is_quick(ctx);
     let answered = ctx.attempt.as_ref().is_some_and(|a| a.answered);
+    if stale && !of_client && !answered && ctx.stale < MOST_STALE && is_repeatable(session, ctx) {
+        // Nobody's fault, and so no retry: it goes out again at once.
+        ctx.stale += 1;
+        ctx.attempt = None;
+        error.set_retry(true);
+        return error;
+    }
     let again = !of_client
         && !local
         && !answered
+        && (connecting || !gave_up_client(ctx))
         && if connecting {
             may_try_another(ctx, &pool, outcome)
         } else {
@@ -352,28 +379,84 @@ pub fn failed(
     error
 }
 
-/// The backend was silent because the client was: it waits for the rest of the request. Else a client could have any
-/// backend taken out by sending half a body.
-fn client_stalled(session: &Session, ctx: &Context, error: &Error) -> bool {
+/// What an attempt's failure amounts to.
+struct Judged {
+    outcome: Outcome,
+    /// Connecting failed for want of something on this side.
+    local: bool,
+    /// The client went away or kept the backend waiting.
+    of_client: bool,
+}
+
+/// Says what the failure amounts to, and notes for the client why there is no response.
+fn judge(ctx: &mut Context, pool: &PoolHandle, error: &Error, connecting: bool) -> Judged {
+    let mut outcome = outcome::of_attempt(error, connecting);
+    let over = outcome == Outcome::Timeout && total_time_is_over(pool, ctx);
+    let cut = over || ctx.connection.as_ref().is_some_and(|c| c.is_cut());
+    if cut {
+        outcome = Outcome::Timeout;
+        ctx.failure = Some(outcome::TOTAL_TIMEOUT);
+    }
+    let local = connecting && outcome::is_local(error);
+    if local {
+        ctx.failure = Some(outcome::NO_SOCKET);
+    }
+    let stalled = client_stalled(ctx, error, cut);
+    if stalled && let Some(connection) = &ctx.connection {
+        connection.listener.metrics.slow_closed.inc(SlowPhase::Body);
+        ctx.failure = Some(match cut {
+            true => outcome::BODY_UNFINISHED,
+            false => outcome::BODY_SLOW,
+        });
+    }
+    Judged {
+        outcome,
+        local,
+        of_client: stalled || *error.esource() == ErrorSource::Downstream,
+    }
+}
+
+/// Whichever timer rang first: the request has had its total time.
+fn total_time_is_over(pool: &PoolHandle, ctx: &Context) -> bool {
+    ctx.started.elapsed() >= timeouts(pool, ctx).total
+}
+
+/// The attempt ends at once after it was connected.
+fn is_quick(ctx: &Context) -> bool {
+    let connected = ctx.attempt.as_ref().and_then(|a| a.connected);
+    connected.is_some_and(|at| at.elapsed() < STALE)
+}
+
+/// The backend may have ended an unfinished request because it waited for the rest of it: no reason to let the next one wait
+/// as well.
+fn gave_up_client(ctx: &Context) -> bool {
+    !ctx.body_over && !is_quick(ctx)
+}
+
+/// The time was over while the client had not sent its whole request: the backend may have been waiting for it.
+fn client_stalled(ctx: &Context, error: &Error, cut: bool) -> bool {
     let silent = *error.esource() == ErrorSource::Upstream
-        && matches!(error.etype(), ErrorType::ReadTimedout)
-        && !ctx.upgrade
-        && !ctx.attempt.as_ref().is_some_and(|a| a.answered);
-    let connection = ctx.connection.as_ref();
-    silent
-        && match session.is_http2() {
-            true => ctx.body_seen > 0 && !ctx.body_over,
-            false => connection.is_some_and(|c| c.awaits_body()),
-        }
+        && matches!(error.etype(), ErrorType::ReadTimedout);
+    let answered = ctx.attempt.as_ref().is_some_and(|a| a.answered);
+    (silent || cut) && !ctx.body_over && !answered
 }
 
 /// Why the request has no response of a backend, or no whole one.
 pub fn why_ended(error: &Error, connection: Option<&Connection>) -> Failure {
+    if let Some(refusal) = refusal(error) {
+        return outcome::bad_body(refusal.status(), refusal.reason());
+    }
     match connection.and_then(Connection::ended_slow) {
         Some(SlowPhase::Body) => outcome::BODY_SLOW,
         Some(_) => outcome::RESPONSE_SLOW,
         None => outcome::of_slow_stream(error).unwrap_or_else(|| outcome::of_request(error)),
     }
+}
+
+/// What is wrong with the chunks of a request's body.
+fn refusal(error: &Error) -> Option<Refusal> {
+    let cause = error.root_cause().downcast_ref::<std::io::Error>()?;
+    cause.get_ref()?.downcast_ref().copied()
 }
 
 fn reason(outcome: Outcome) -> RetryReason {
@@ -401,14 +484,17 @@ fn may_try_another(ctx: &mut Context, pool: &PoolHandle, outcome: Outcome) -> bo
 
 /// Something was sent: only what may be done twice, and only while the body can be sent again.
 fn may_retry(session: &Session, ctx: &mut Context, pool: &PoolHandle) -> bool {
+    is_repeatable(session, ctx) && ctx.ended.len() < attempts(ctx, pool) && take_permit(ctx, pool)
+}
+
+fn is_repeatable(session: &Session, ctx: &Context) -> bool {
     let request = session.req_header();
-    let repeatable = request.method.is_idempotent()
+    request.method.is_idempotent()
         // What a proxy in front retries already is not multiplied here.
         && !request.headers.contains_key(RETRY_HEADER)
         && !session.as_ref().retry_buffer_truncated()
+        && !ctx.body_lost
         && session.response_written().is_none()
-        && !ctx.upgrade;
-    repeatable && ctx.ended.len() < attempts(ctx, pool) && take_permit(ctx, pool)
 }
 
 fn attempts(ctx: &Context, pool: &PoolHandle) -> usize {
@@ -427,9 +513,21 @@ fn take_permit(ctx: &mut Context, pool: &PoolHandle) -> bool {
     granted
 }
 
+/// How long the backend may be silent.
+fn silence(ctx: &Context) -> Duration {
+    ctx.pool.as_ref().map_or(Duration::ZERO, |pool| {
+        let timeouts = timeouts(pool, ctx);
+        Limits::new(&timeouts, timeouts.total).silence
+    })
+}
+
 /// Tells the pool, the metrics and the log what became of the attempt. One that was answered and then broke off is
 /// told twice: the head was one thing, the body is another.
 fn record(ctx: &mut Context, outcome: Outcome, drain: bool) {
+    let silence = match outcome {
+        Outcome::Timeout => silence(ctx),
+        _ => Duration::ZERO,
+    };
     let (Some(pool), Some(attempt)) = (&ctx.pool, &mut ctx.attempt) else {
         return;
     };
@@ -438,12 +536,27 @@ fn record(ctx: &mut Context, outcome: Outcome, drain: bool) {
     }
     let now = Instant::now();
     let took = now - attempt.started;
-    let fact = pool::Attempt {
+    let connection = ctx.connection.as_deref();
+    let tunnel = connection.is_some_and(Connection::is_upgraded);
+    let standing = Standing {
+        whole_since: attempt.whole.filter(|_| !tunnel),
+        answered: attempt.answered,
+        lagged: connection.is_some_and(Connection::has_lagged),
+    };
+    let evidence = evidence::of(
         outcome,
-        latency: Some(took).filter(|_| !attempt.answered && outcome != Outcome::Aborted),
+        standing,
+        |status| pool.pool.is_failure(status),
+        silence,
+        now,
+    );
+    let fact = pool::Attempt {
+        outcome: evidence.outcome,
+        latency: evidence.latency,
         drain,
     };
     pool.pool.record(&attempt.picked.in_flight, &fact, now);
+    let outcome = evidence::shown(outcome, standing.whole_since.is_some());
     let backend = &attempt.picked.backend;
     if let Some(metrics) = pool.backend_metrics(backend) {
         metrics.requests.inc(outcome.into());

@@ -5,16 +5,18 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::{StatusCode, Uri};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use tidegate_filters::filter::{Facts, PoolChoice, RequestHead, Response, TlsFacts};
 use tidegate_filters::{Exchange, Hooks};
 
-use super::routing;
+use super::{paths, routing};
 use crate::context::Context;
 use crate::hash;
 use crate::outcome;
+use crate::route::PathError;
 use crate::snapshot::Route;
 
 /// The request head goes down the chain; what filters change reaches the backend.
@@ -26,11 +28,27 @@ pub async fn request(session: &mut Session, ctx: &mut Context) -> Option<Respons
     let head = session.req_header().as_owned_parts();
     let mut exchange = Box::new(Exchange::new(head, facts(ctx, &route)));
     let answered = route.chain.request(&mut exchange).await;
-    if answered.is_none() {
-        ctx.asked = replace_head(session.req_header_mut(), &exchange.request);
+    let held = hold_path(&session.req_header().uri, &mut exchange.request.uri, ctx);
+    if answered.is_none() && held.is_ok() {
+        let replaced = replace_head(session.req_header_mut(), &exchange.request);
+        ctx.asked = ctx.asked.take().or(replaced);
     }
     ctx.exchange = Some(exchange);
-    answered
+    match (answered, held) {
+        (None, Err(error)) => {
+            ctx.failure = Some(paths::refuse(ctx, error));
+            Some(reply(ctx, Response::plain(StatusCode::BAD_REQUEST)).await)
+        }
+        (answered, _) => answered,
+    }
+}
+
+/// A path that a filter wrote into the head is read as a client's.
+fn hold_path(before: &Uri, after: &mut Uri, ctx: &Context) -> Result<(), PathError> {
+    match before.path() == after.path() {
+        true => Ok(()),
+        false => paths::hold(after, ctx.paths()),
+    }
 }
 
 fn facts(ctx: &Context, route: &Route) -> Facts {
@@ -46,11 +64,12 @@ fn facts(ctx: &Context, route: &Route) -> Facts {
         client_certificate: tls.client.as_ref().map(|shown| shown.sha256.clone()),
     });
     Facts {
-        client: ctx.origin.map_or(unknown.ip(), |o| o.client_ip),
+        client: ctx.origin.and_then(|origin| origin.client),
         peer: connection.and_then(|c| c.peer).unwrap_or(unknown),
         scheme: connection.map_or("http", |c| c.scheme()),
         tls: tls.map(Arc::new),
         listener: connection.map_or("", |c| &c.config.name).into(),
+        paths: ctx.paths(),
         route: route.name.clone(),
         started: ctx.started,
         time: ctx.started_at,
@@ -120,8 +139,13 @@ pub async fn upstream_request(request: &mut RequestHead, ctx: &mut Context) -> R
     if !route.chain.has(Hooks::UPSTREAM_REQUEST) {
         return Ok(());
     }
+    let before = request.uri.clone();
     match route.chain.upstream_request(exchange, request).await {
-        None => Ok(()),
+        None => hold_path(&before, &mut request.uri, ctx).map_err(|error| {
+            let failure = paths::refuse(ctx, error);
+            ctx.failure = Some(failure);
+            Error::new_in(ErrorType::HTTPStatus(failure.status))
+        }),
         Some(_) => {
             ctx.failure = Some(outcome::INTERNAL);
             let status = outcome::INTERNAL.status;

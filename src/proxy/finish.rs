@@ -27,6 +27,7 @@ pub fn request(instance: &Instance, session: &mut Session, ctx: &mut Context) {
     // The places are given back now, not when Pingora drops the context.
     ctx.attempt = None;
     ctx.retry = None;
+    ctx.streaming = None;
 }
 
 /// What the end looks like.
@@ -45,10 +46,11 @@ impl Ended {
         let failure = ctx.failure;
         Ended {
             // A client that left before it was told is logged as such.
-            status: sent.or(failure.map(|f| f.status)),
+            // One of gRPC was told by other words: the log has what became of the request.
+            status: ctx.meant.or(sent).or(failure.map(|f| f.status)),
             duration: ctx.started.elapsed(),
             bytes_in: session.body_bytes_read() as u64,
-            bytes_out: session.body_bytes_sent() as u64,
+            bytes_out: session.body_bytes_sent() as u64 + ctx.sent,
             flags: failure
                 .iter()
                 .map(|f| f.flag)
@@ -103,8 +105,7 @@ fn count(ctx: &Context, session: &Session, ended: &Ended) {
 
 fn write(session: &Session, ctx: &Context, ended: &Ended, out: &mut Vec<u8>) {
     let request = ctx.asked.as_deref().unwrap_or(session.req_header());
-    let raw = request.raw_path();
-    let mut target = raw.splitn(2, |b| *b == b'?');
+    let (path, query) = path_and_query(request.raw_path());
     let headers = &request.headers;
     let bytes = |name: header::HeaderName| headers.get(name).map_or(&b""[..], |v| v.as_bytes());
     let trace = headers.get("traceparent").map(|t| t.as_bytes());
@@ -119,7 +120,8 @@ fn write(session: &Session, ctx: &Context, ended: &Ended, out: &mut Vec<u8>) {
         request_id: ctx.request_id.as_bytes(),
         trace_id,
         span_id,
-        client_ip: ctx.origin.map(|o| o.client_ip),
+        client_ip: ctx.origin.and_then(|origin| origin.client),
+        client_unknown: ctx.origin.is_some_and(|origin| origin.client.is_none()),
         client_port: connection.and_then(|c| c.client).map(|c| c.port()),
         peer_ip: connection.map(|c| c.peer_ip()),
         listener: connection.map_or("", |c| &c.config.name),
@@ -136,8 +138,8 @@ fn write(session: &Session, ctx: &Context, ended: &Ended, out: &mut Vec<u8>) {
         method: request.method.as_str().as_bytes(),
         scheme: connection.map_or("", |c| c.scheme()),
         host: host(request),
-        path: target.next().unwrap_or_default(),
-        query: target.next().unwrap_or_default(),
+        path,
+        query: &access_log::blot(query, secrets(ctx)),
         status: ended.status,
         bytes_in: ended.bytes_in,
         bytes_out: ended.bytes_out,
@@ -154,14 +156,35 @@ fn write(session: &Session, ctx: &Context, ended: &Ended, out: &mut Vec<u8>) {
         flags: &ended.flags,
         reason: reason.unwrap_or(ended.reason),
         user_agent: bytes(header::USER_AGENT),
-        referer: bytes(header::REFERER),
+        referer: &access_log::blot_url(bytes(header::REFERER), secrets_anywhere(ctx)),
         attributes: &notes,
         ..AccessRecord::default()
     }
     .format(out);
 }
 
-fn host(request: &RequestHeader) -> &[u8] {
+/// Query parameters that are not for the log: those of the request's route, of all routes where it came to none.
+fn secrets(ctx: &Context) -> &[Box<str>] {
+    match &ctx.route {
+        Some(route) => route.chain.secret_query_names(),
+        None => secrets_anywhere(ctx),
+    }
+}
+
+/// Those of all routes: a link may lead here from a page of another one.
+fn secrets_anywhere(ctx: &Context) -> &[Box<str>] {
+    let snapshot = ctx.snapshot.as_ref();
+    snapshot.map_or(&[], |snapshot| &snapshot.secret_query_names)
+}
+
+fn path_and_query(target: &[u8]) -> (&[u8], &[u8]) {
+    let mut parts = target.splitn(2, |byte| *byte == b'?');
+    let path = parts.next().unwrap_or_default();
+    (path, parts.next().unwrap_or_default())
+}
+
+/// As the client named it.
+pub fn host(request: &RequestHeader) -> &[u8] {
     match request.headers.get(header::HOST) {
         Some(host) => host.as_bytes(),
         None => request

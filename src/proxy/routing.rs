@@ -4,52 +4,48 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, Uri, header};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use tidegate_filters::filter::Response;
 
-use super::{answer, filters, stickiness};
+use super::{answer, clean, filters, paths, stickiness};
 use crate::background::admin;
 use crate::config::model::{Address, HashKey, Policy};
 use crate::context::Context;
 use crate::forwarded::{self, Origin};
 use crate::instance::Instance;
-use crate::listener::{Connection, deadline};
+use crate::listener::{Connection, Streaming, deadline};
 use crate::outcome::{self, Failure};
 use crate::route::redirect::{self, Requested};
 use crate::route::{self, CertificateNames, Head, Path, host_name};
 use crate::snapshot::{Action, PoolHandle, Route};
 
-/// Takes the snapshot that this request will use to its end, and finds out who asks.
+/// Takes the snapshot that this request will use to its end, cleans the request and finds out who asks.
 pub fn identify(instance: &Instance, session: &mut Session, ctx: &mut Context) {
     let snapshot = instance.snapshot.load_full();
     if let Some(connection) = Connection::current() {
+        clean::request(
+            session.req_header_mut(),
+            &connection,
+            &snapshot.owned_fields,
+        );
         let headers = &session.req_header().headers;
         let origin = Origin::find(&connection, headers, &snapshot.config.trusted_proxies);
         ctx.request_id = forwarded::request_id(headers, origin);
         ctx.origin = Some(origin);
-        if session.is_http2() && is_grpc(headers) {
-            connection.mark_conversations();
-        }
         ctx.connection = Some(connection);
     }
     ctx.upgrade = session.is_upgrade_req();
     ctx.snapshot = Some(snapshot);
 }
 
-/// A call may be a stream in both directions, silent for as long as it likes.
-fn is_grpc(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
-}
-
 /// The listener's health path, and the end of the way for a connection that may ask for nothing else.
 pub fn health(instance: &Instance, session: &Session, ctx: &mut Context) -> Option<Response> {
     let connection = ctx.connection.as_ref()?;
     let path = connection.config.health_path.as_deref();
-    if path.is_some_and(|path| path == session.req_header().uri.path()) {
+    if path.is_some_and(|path| paths::is(session.req_header(), path, ctx.paths())) {
         let readiness = admin::readiness(instance);
         let text = readiness.body().clone();
         return Some(Response::new(readiness.status()).text(text));
@@ -61,13 +57,13 @@ pub fn health(instance: &Instance, session: &Session, ctx: &mut Context) -> Opti
     None
 }
 
-/// Finds the route; sets the pool where no client key is needed to choose it.
-pub fn find(instance: &Instance, session: &Session, ctx: &mut Context) -> Result<(), Failure> {
+/// Finds the route; sets the pool where no client key is needed to choose it, and the path that is forwarded.
+pub fn find(instance: &Instance, session: &mut Session, ctx: &mut Context) -> Result<(), Failure> {
     let snapshot = ctx.snapshot.clone().ok_or(outcome::INTERNAL)?;
     let request = session.req_header();
     check_host(request, ctx)?;
-    let raw = raw_path(request)?;
-    let path = Path::parse(&raw).map_err(|_| outcome::BAD_PATH)?;
+    let raw = paths::raw(request)?;
+    let path = Path::parse(&raw, ctx.paths()).map_err(|error| paths::refuse(ctx, error))?;
     let head = head(request, &path, ctx);
     let found = snapshot.routes.find(&head).ok_or(outcome::NO_ROUTE)?;
     let route: Arc<Route> = found.value.clone();
@@ -77,16 +73,22 @@ pub fn find(instance: &Instance, session: &Session, ctx: &mut Context) -> Result
         Some(rewrite) => {
             let query = request.uri.query();
             let path = route::rewrite::rewritten(rewrite, &path, found.prefix, query);
-            Some(path.map_err(|_| outcome::BAD_PATH)?)
+            Some(path.map_err(|error| paths::refuse(ctx, error))?)
         }
         None => None,
     };
+    let forwarded = path.forwarded(found.named(path.normal()));
+    let forwarded = (*forwarded != *raw).then(|| forwarded.into_owned());
     if let Some(pool) = pool {
         arm_deadline(&route, pool, ctx);
+        ctx.streaming = streaming(&route, pool, ctx);
     }
     ctx.pool = pool.cloned();
     ctx.hash = hash;
     ctx.rewritten = rewritten;
+    if let Some(path) = &forwarded {
+        paths::forward(session, path, ctx)?;
+    }
     let sheddable = route.sheddable;
     ctx.route = Some(route);
     if sheddable && instance.overload.sheds() {
@@ -97,11 +99,21 @@ pub fn find(instance: &Instance, session: &Session, ctx: &mut Context) -> Result
 }
 
 /// A client that asks on a connection to one name for another must be sure of that name by the same certificate; it is told
-/// to connect anew where it can't be. Clients that send no name, or come through what ends TLS elsewhere, are not asked.
+/// to connect anew where it can't be. Clients that send no name, or come through what ends TLS elsewhere, are not asked; nor
+/// are trusted proxies where the listener allows that: a CDN may ask for many hosts on a connection to one name.
 fn check_host(request: &RequestHeader, ctx: &Context) -> Result<(), Failure> {
-    let Some(tls) = ctx.connection.as_ref().and_then(|c| c.tls.as_ref()) else {
+    let Some(connection) = &ctx.connection else {
         return Ok(());
     };
+    let Some(tls) = &connection.tls else {
+        return Ok(());
+    };
+    let allowed = connection.config.tls.as_ref();
+    if allowed.is_some_and(|tls| tls.misdirected_from_proxies)
+        && ctx.origin.is_some_and(|origin| origin.trusted)
+    {
+        return Ok(());
+    }
     let (Some(name), Some(identity)) = (&tls.server_name, &tls.identity) else {
         return Ok(());
     };
@@ -117,28 +129,25 @@ fn arm_deadline(route: &Route, pool: &PoolHandle, ctx: &Context) {
     deadline::arm(ctx.started + total);
 }
 
+/// Lifts the deadlines of the request body where route or pool say so. Nothing that the client sends can.
+fn streaming(route: &Route, pool: &PoolHandle, ctx: &Context) -> Option<Streaming> {
+    let streams = route.streaming.unwrap_or(pool.config.upstream.streaming);
+    let connection = ctx.connection.as_ref()?;
+    streams.then(|| connection.begin_streaming())
+}
+
 /// Another pool than the route's: its time and its hash key count from here on.
 pub fn change_pool(session: &Session, ctx: &mut Context, pool: &Arc<PoolHandle>) {
     if let Some(route) = &ctx.route {
         arm_deadline(route, pool, ctx);
+        ctx.streaming = streaming(route, pool, ctx);
     }
     let request = session.req_header();
     // The path was good when the route was found; a filter may have put another in its place.
-    let raw = raw_path(request).unwrap_or(Cow::Borrowed("/"));
-    let path = Path::parse(&raw).ok();
+    let raw = paths::raw(request).unwrap_or(Cow::Borrowed("/"));
+    let path = Path::parse(&raw, ctx.paths()).ok();
     ctx.hash = path.and_then(|path| hash_for(pool, &head(request, &path, ctx)));
     ctx.pool = Some(pool.clone());
-}
-
-fn raw_path(request: &RequestHeader) -> Result<Cow<'_, str>, Failure> {
-    let raw = request.raw_path();
-    let raw = raw.split(|b| *b == b'?').next().unwrap_or_default();
-    if raw.starts_with(b"/") || raw == b"*" {
-        let text = std::str::from_utf8(raw).map_err(|_| outcome::BAD_PATH)?;
-        return Ok(Cow::Borrowed(text));
-    }
-    // Absolute form (RFC 9112, section 3.2.2).
-    Ok(Cow::Borrowed(request.uri.path()))
 }
 
 fn head<'a>(request: &'a RequestHeader, path: &'a Path<'a>, ctx: &'a Context) -> Head<'a> {
@@ -149,9 +158,7 @@ fn head<'a>(request: &'a RequestHeader, path: &'a Path<'a>, ctx: &'a Context) ->
         query: request.uri.query(),
         method: &request.method,
         headers: &request.headers,
-        client: ctx
-            .origin
-            .map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |o| o.client_ip),
+        client: ctx.origin.and_then(|origin| origin.client),
         certificate: ctx.connection.as_deref().and_then(certificate),
     }
 }
@@ -166,7 +173,8 @@ fn certificate(connection: &Connection) -> Option<CertificateNames<'_>> {
     })
 }
 
-fn authority(request: &RequestHeader) -> &str {
+/// The host and port that the request is for, as it names them.
+pub fn authority(request: &RequestHeader) -> &str {
     let host = request.headers.get(header::HOST);
     let host = host.and_then(|host| host.to_str().ok());
     host.or_else(|| request.uri.authority().map(|a| a.as_str()))
@@ -266,6 +274,21 @@ pub fn name_host(session: &Session, request: &mut Parts, ctx: &Context) -> Resul
         .map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "the authority is no host"))?;
     request.headers.insert(header::HOST, host);
     Ok(())
+}
+
+/// A target in absolute form is meant for proxies: an origin is asked in its own (RFC 9112 3.2.1). HTTP/2 has no other.
+pub fn to_origin_form(request: &mut Parts) {
+    let absolute = request.uri.scheme().is_some() && request.version <= http::Version::HTTP_11;
+    if absolute && let Some(target) = request.uri.path_and_query() {
+        let slash = if target.as_str().starts_with('?') {
+            "/"
+        } else {
+            ""
+        };
+        if let Ok(origin_form) = format!("{slash}{}", target.as_str()).parse::<Uri>() {
+            request.uri = origin_form;
+        }
+    }
 }
 
 /// Path and headers as the route wants them for the backend.

@@ -1,6 +1,7 @@
 //! Everything a match asks for beside host and path.
 
 use std::cmp::Reverse;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
@@ -50,12 +51,13 @@ fn certificate_matches(
         && any(&wanted.sha256, &mut std::iter::once(shown.sha256))
 }
 
+/// A client that nobody knows is in no network.
 fn client_matches(networks: &[IpNet], lazy: &Lazy<'_>) -> bool {
     if networks.is_empty() {
         return true;
     }
-    let client = lazy.head.client.to_canonical();
-    networks.iter().any(|network| network.contains(&client))
+    let is_in = |client: IpAddr| networks.iter().any(|n| n.contains(&client.to_canonical()));
+    lazy.head.client.is_some_and(is_in)
 }
 
 fn value_matches(want: &ValueMatch, value: &[u8]) -> bool {

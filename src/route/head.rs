@@ -24,8 +24,9 @@ pub struct Head<'a> {
     pub method: &'a Method,
     /// As the client sent them.
     pub headers: &'a HeaderMap,
-    /// The true client, after PROXY protocol and trusted proxies.
-    pub client: IpAddr,
+    /// The true client, after PROXY protocol and trusted proxies; `None` where a trusted proxy named it in a way that can't be
+    /// read.
+    pub client: Option<IpAddr>,
     /// What the client's certificate says, where it showed one.
     pub certificate: Option<CertificateNames<'a>>,
 }

@@ -8,7 +8,7 @@ use crate::config::model::HashKey;
 use crate::hash::hash;
 
 /// The stable hash of this part of a request. One that lacks it is keyed by the address of its client, so that a
-/// client without the cookie still comes to one place every time.
+/// client without the cookie still comes to one place every time. Clients that nobody knows have one key together.
 pub fn request_key(key: &HashKey, head: &Head<'_>) -> u64 {
     let found = match key {
         HashKey::ClientIp => None,
@@ -24,9 +24,10 @@ pub fn request_key(key: &HashKey, head: &Head<'_>) -> u64 {
     found.unwrap_or_else(|| client_key(head.client))
 }
 
-fn client_key(client: IpAddr) -> u64 {
-    match client.to_canonical() {
-        IpAddr::V4(address) => hash(&address.octets()),
-        IpAddr::V6(address) => hash(&address.octets()),
+fn client_key(client: Option<IpAddr>) -> u64 {
+    match client.map(|client| client.to_canonical()) {
+        Some(IpAddr::V4(address)) => hash(&address.octets()),
+        Some(IpAddr::V6(address)) => hash(&address.octets()),
+        None => hash(b"unknown"),
     }
 }

@@ -4,9 +4,10 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
+use tidegate_filters::path::{PathError, normalise};
+
 use super::conditions;
-use super::path::{PathError, normalise};
-use super::regexes::Regexes;
+use super::regexes::{Crowd, Regexes};
 use crate::config::model::{PathMatch, RouteMatch};
 
 /// One match of one route.
@@ -95,6 +96,11 @@ impl PathTable {
         let rest = self.regex.find(path, &accept);
         let rest = rest.or_else(|| self.any.iter().find(|entry| accept(entry)));
         rest.map(|entry| (entry, ""))
+    }
+
+    /// Regexes that many requests are tried against; see [`Regexes::crowds`].
+    pub(super) fn crowds(&self) -> impl Iterator<Item = Crowd> {
+        self.regex.crowds()
     }
 
     fn prefix(&self, path: &str, length: usize, kind: PrefixKind) -> Option<(&str, &Bucket)> {

@@ -2,7 +2,8 @@
 
 use http::HeaderValue;
 
-use super::rewrite::push_encoded;
+use tidegate_filters::path::push_encoded;
+
 use crate::config::model::Redirect;
 
 /// The address a client asked for.
@@ -14,7 +15,7 @@ pub struct Requested<'a> {
     pub host: &'a str,
     /// The port the client connected to or named.
     pub port: u16,
-    /// Raw.
+    /// As it would go to a backend.
     pub path: &'a str,
     /// Without the `?`.
     pub query: Option<&'a str>,
@@ -27,7 +28,8 @@ pub struct BadHost;
 
 /// The absolute URL to send a client to. Without a port of its own, a redirect that names a scheme uses that
 /// scheme's, and any other the request's; the usual port of a scheme is left out. A path of its own replaces the
-/// query too.
+/// query too. The client's path begins with one `/` in it and has no `\`, which browsers take for `/`: nothing that a client
+/// sends can pass for a host.
 pub fn location(redirect: &Redirect, requested: &Requested<'_>) -> Result<HeaderValue, BadHost> {
     let scheme = redirect.scheme.as_deref().unwrap_or(requested.scheme);
     let host = redirect.host.as_deref().unwrap_or(requested.host);
@@ -43,12 +45,14 @@ pub fn location(redirect: &Redirect, requested: &Requested<'_>) -> Result<Header
         url.push_str(&format!(":{port}"));
     }
     match &redirect.path {
-        Some(path) => push_encoded(&mut url, path, ""),
+        Some(path) => push_encoded(&mut url, path, "\""),
         None => {
-            push_encoded(&mut url, requested.path, "?#");
+            url.push('/');
+            let path = requested.path.trim_start_matches('/');
+            push_encoded(&mut url, path, "?#\"\\");
             if let Some(query) = requested.query {
                 url.push('?');
-                push_encoded(&mut url, query, "#");
+                push_encoded(&mut url, query, "#\"");
             }
         }
     }

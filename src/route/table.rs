@@ -4,12 +4,14 @@ use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
+use tidegate_filters::path::PathError;
+
 use super::conditions;
 use super::head::{Head, Lazy};
-use super::path::PathError;
 use super::paths::{Entry, PathTable};
+use super::regexes::Crowd;
 use super::shadow;
-use crate::config::model::{HostMatch, RouteMatch};
+use crate::config::model::{HostMatch, PathMatch, RouteMatch};
 
 /// Longest name in DNS (RFC 1035 2.3.4), without the dot at its end. Longer ones have no host of their own.
 const MAX_HOST: usize = 253;
@@ -52,6 +54,16 @@ pub struct Match<'t, T> {
     /// What of the normal path matched: the whole of an exact path, a prefix without the slash at its end; empty
     /// for a regex, for `/` and for routes without path.
     pub prefix: &'t str,
+    /// A regex looked at the whole path.
+    pub by_regex: bool,
+}
+
+impl<T> Match<'_, T> {
+    /// What of the normal path the route's condition named: it goes to the backend as it was matched, what follows it as
+    /// it came.
+    pub fn named<'a>(&'a self, normal: &'a str) -> &'a str {
+        if self.by_regex { normal } else { self.prefix }
+    }
 }
 
 impl<T> RouteTable<T> {
@@ -126,6 +138,7 @@ impl<T> RouteTable<T> {
             name,
             value,
             prefix,
+            by_regex: matches!(entry.wanted.path, Some(PathMatch::Regex(_))),
         })
     }
 
@@ -145,6 +158,15 @@ impl<T> RouteTable<T> {
             .into_iter()
             .chain(wildcards)
             .chain([&self.any])
+    }
+
+    /// Groups of regexes that can't be told apart by a text that they ask for, so that requests are tried against each.
+    pub fn crowded_regexes(&self) -> Vec<Crowd> {
+        let hosts = self.exact.values().chain(self.wildcard.values());
+        hosts
+            .chain([&self.any])
+            .flat_map(PathTable::crowds)
+            .collect()
     }
 
     /// Routes that can never match, each with the name of one that takes its requests.

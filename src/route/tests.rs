@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use proptest::prelude::*;
 use regex::Regex;
 
-use super::{Head, Path, RouteTable, host_name, request_key};
+use super::{Head, Path, PathMode, RouteTable, host_name, request_key};
 use crate::config::model::{HashKey, HostMatch, PathMatch, RouteMatch, ValueMatch};
 
 struct Request {
@@ -13,7 +13,7 @@ struct Request {
     query: Option<&'static str>,
     method: Method,
     headers: HeaderMap,
-    client: IpAddr,
+    client: Option<IpAddr>,
 }
 
 fn get(path: &str) -> Request {
@@ -23,7 +23,7 @@ fn get(path: &str) -> Request {
         query: None,
         method: Method::GET,
         headers: HeaderMap::new(),
-        client: [192, 0, 2, 1].into(),
+        client: Some([192, 0, 2, 1].into()),
     }
 }
 
@@ -52,12 +52,17 @@ impl Request {
     }
 
     fn client(mut self, client: &str) -> Self {
-        self.client = client.parse().unwrap();
+        self.client = Some(client.parse().unwrap());
+        self
+    }
+
+    fn unknown_client(mut self) -> Self {
+        self.client = None;
         self
     }
 
     fn with<R>(&self, use_head: impl FnOnce(&Head<'_>) -> R) -> R {
-        let path = Path::parse(&self.path).unwrap();
+        let path = Path::parse(&self.path, PathMode::AsIs).unwrap();
         use_head(&Head {
             listener: "public",
             host: host_name(self.host),
@@ -384,6 +389,9 @@ fn keys_come_from_the_request_or_else_from_the_client() {
         key(HashKey::ClientIp, &get("/").client("::ffff:192.0.2.1")),
         key(HashKey::ClientIp, &get("/"))
     );
+    let unknown = key(HashKey::ClientIp, &get("/").unknown_client());
+    assert_eq!(unknown, key(cookie(), &get("/other").unknown_client()));
+    assert_ne!(unknown, key(HashKey::ClientIp, &get("/")));
     assert_ne!(
         key(HashKey::Path, &get("/a")),
         key(HashKey::Path, &get("/b"))
@@ -435,4 +443,73 @@ proptest! {
     fn any_authority_has_a_name(authority in "\\PC*") {
         prop_assert!(authority.starts_with(host_name(&authority)));
     }
+}
+
+/// The patterns of a table, and which of them a path finds.
+fn found(patterns: &[String], path: &str) -> Option<usize> {
+    let matches: Vec<_> = patterns
+        .iter()
+        .map(|pattern| [at(PathMatch::Regex(regex(&format!("^(?:{pattern})$"))))])
+        .collect();
+    let routes = matches.iter().enumerate();
+    let table = RouteTable::build(routes.map(|(n, wanted)| ("r", wanted.as_slice(), n))).unwrap();
+    get(path).with(|head| table.find(head).map(|found| *found.value))
+}
+
+#[test]
+fn the_first_regex_that_matches_is_found_whatever_texts_they_share() {
+    let mut patterns: Vec<String> = (0..300)
+        .map(|n| format!("/[a-z]+/item-{n}/[0-9]+"))
+        .collect();
+    patterns.push("/same/[a-z]+".to_owned());
+    patterns.push("/same/a.*".to_owned());
+    patterns.push("(?i)/CASE/x".to_owned());
+    patterns.push("/[0-9]+".to_owned());
+    patterns.push("/a.*".to_owned());
+    for (path, want) in [
+        ("/x/item-7/1", Some(7)),
+        ("/x/item-29/1", Some(29)),
+        ("/x/item-299/1", Some(299)),
+        ("/same/a", Some(300)),
+        ("/same/a1", Some(301)),
+        ("/case/X", Some(302)),
+        ("/42", Some(303)),
+        ("/a/item-7/1", Some(7)),
+        ("/a/item-7/x", Some(304)),
+        ("/x/item-7/x", None),
+        ("/item-1/item-2/item-1/item-2", None),
+    ] {
+        assert_eq!(found(&patterns, path), want, "{path}");
+    }
+}
+
+#[test]
+fn patterns_without_a_text_are_tried_however_many_they_are() {
+    for count in [3, 300] {
+        let patterns: Vec<String> = (1..=count).map(|n| format!("/[a-z]{{{n}}}")).collect();
+        assert_eq!(found(&patterns, "/abc"), Some(2));
+        assert_eq!(found(&patterns, "/ab1"), None);
+    }
+}
+
+#[test]
+fn crowds_are_told() {
+    let crowds = |patterns: Vec<String>| {
+        let matches: Vec<_> = patterns
+            .iter()
+            .map(|pattern| [at(PathMatch::Regex(regex(pattern)))])
+            .collect();
+        let routes = matches.iter().map(|wanted| ("r", wanted.as_slice(), ()));
+        let table = RouteTable::build(routes).unwrap();
+        let crowds = table.crowded_regexes().into_iter();
+        crowds
+            .map(|crowd| (crowd.patterns, crowd.text))
+            .collect::<Vec<_>>()
+    };
+    let own = (0..300).map(|n| format!("^/api/[a-z]+/{n}x$"));
+    assert!(crowds(own.collect()).is_empty());
+    let shared = (0..300).map(|n| format!("^/api/[a-z]{{{n}}}$"));
+    assert_eq!(crowds(shared.collect()), [(300, Some("/api/".to_owned()))]);
+    let none = (0..300).map(|n| format!("^/[a-z]{{{n}}}$"));
+    assert_eq!(crowds(none.collect()), [(300, None)]);
 }

@@ -23,6 +23,8 @@ pub struct Route {
     /// Refused while the instance is short of something.
     pub sheddable: bool,
     pub max_body_bytes: Option<u64>,
+    /// In place of the pool's `upstream.streaming`.
+    pub streaming: Option<bool>,
     /// Requests may go to a backend before the TLS handshake is done.
     pub early_data: bool,
     pub chain: Chain,
@@ -91,6 +93,7 @@ impl Route {
             retry_attempts: config.retry_attempts,
             sheddable: config.criticality == model::Criticality::Sheddable,
             max_body_bytes: config.max_body_bytes,
+            streaming: config.streaming,
             early_data: config.early_data,
             chain,
         })

@@ -73,7 +73,8 @@ pub struct SetCookie {
 }
 
 impl SetCookie {
-    /// The attributes of RFC 6265, section 4.1.2; SameSite is that of RFC 6265bis.
+    /// The attributes of RFC 6265, section 4.1.2; SameSite is that of RFC 6265bis, Partitioned that of CHIPS
+    /// (draft-cutler-httpbis-partitioned-cookies), which browsers take with Secure only.
     pub fn new(cookie: &StickyCookie) -> Self {
         let same_site = match cookie.same_site {
             SameSite::Lax => "Lax",
@@ -85,14 +86,20 @@ impl SetCookie {
             .as_ref()
             .map(|domain| format!("; Domain={domain}"))
             .unwrap_or_default();
+        let partitioned = match cookie.partitioned {
+            true => "; Partitioned",
+            false => "",
+        };
         Self {
             before_value: format!("{}=", cookie.name).into(),
             after_age: format!(
-                "; Path={}{domain}; HttpOnly; SameSite={same_site}",
+                "; Path={}{domain}; HttpOnly; SameSite={same_site}{partitioned}",
                 cookie.path
             )
             .into(),
-            always_secure: cookie.always_secure || cookie.same_site == SameSite::None,
+            always_secure: cookie.always_secure
+                || cookie.partitioned
+                || cookie.same_site == SameSite::None,
         }
     }
 

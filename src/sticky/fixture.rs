@@ -22,6 +22,7 @@ pub fn settings() -> model::Sticky {
         domain: None,
         same_site: SameSite::Lax,
         always_secure: false,
+        partitioned: false,
     };
     model::Sticky {
         carrier: Carrier::Cookie(cookie),

@@ -27,14 +27,13 @@ use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 
-pub use self::cookie::{Stripped, TARGETED_CACHE_CONTROL, cache_control, find, strip};
+pub use self::cookie::{SetCookie, Stripped, TARGETED_CACHE_CONTROL, cache_control, find, strip};
 pub use self::decide::{Decision, NoBackend, StickyResult};
 pub use self::keys::{KeyError, Keys, Ring, Source, previous_epochs};
 pub use self::load::{Balance, Pressure};
 pub use self::seal::{Reject, SEALED, SealingKey, Ticket, open, seal};
 pub use self::split::choose;
 
-use self::cookie::SetCookie;
 use crate::config::model::{self, Carrier};
 use crate::hash;
 use crate::pool::Pool;

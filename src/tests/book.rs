@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::observe::metrics;
+use crate::listener::Refusal;
+use crate::observe::metrics::{self, Http2Abuse, Label, RejectReason, SlowPhase};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -133,6 +134,25 @@ fn the_page_of_the_access_log_has_a_row_for_every_field_of_a_line() {
         count += 1;
     }
     assert!(count >= 38, "the fields are found in the source: {count}");
+}
+
+#[test]
+fn the_page_of_refusals_names_every_reason_for_one() {
+    let page = page("what-we-refuse.md");
+    let reasons = [
+        Refusal::NAMES,
+        RejectReason::NAMES,
+        Http2Abuse::NAMES,
+        SlowPhase::NAMES,
+    ];
+    let named = |reason: &&&str| page.contains(&format!("`{reason}`"));
+    let missing: Vec<_> = reasons
+        .iter()
+        .copied()
+        .flatten()
+        .filter(|r| !named(r))
+        .collect();
+    assert!(missing.is_empty(), "not in what-we-refuse.md: {missing:?}");
 }
 
 #[test]

@@ -41,7 +41,12 @@ impl Connector {
         if let Some(stream) = target.idle().take(now) {
             return Ok((stream, true));
         }
-        let stream = match target.peer().address() {
+        Ok((self.fresh(target, limits).await?, false))
+    }
+
+    /// A new one.
+    pub async fn fresh(&self, target: &Arc<Target>, limits: &Limits) -> Result<Stream> {
+        Ok(match target.peer().address() {
             Address::Inet(address) if !target.peer().tls() => {
                 Stream::Tcp(plain(*address, limits).await?)
             }
@@ -49,8 +54,7 @@ impl Connector {
                 let peer = AttemptPeer::new(target.clone(), limits);
                 Stream::Other(Box::pin(self.pingora.new_stream(&peer)).await?)
             }
-        };
-        Ok((stream, false))
+        })
     }
 }
 

@@ -31,6 +31,12 @@ impl Target {
         }
     }
 
+    /// What kept connections have in common: those made under another key are not used.
+    #[cfg(test)]
+    pub fn key(&self) -> u64 {
+        self.key
+    }
+
     /// Connections that wait for a request.
     pub fn idle(&self) -> &Idle {
         &self.idle

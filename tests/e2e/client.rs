@@ -43,6 +43,21 @@ pub async fn get(address: SocketAddr, path: &str) -> Reply {
     send(address, request(Method::GET, path)).await
 }
 
+/// A request to the admin listener by its address, as operators send it.
+pub fn admin_request(method: Method, address: SocketAddr, path: &str) -> Request<Full<Bytes>> {
+    let mut request = request(method, path);
+    let host = address.to_string().parse().unwrap();
+    request.headers_mut().insert("host", host);
+    let json = http::HeaderValue::from_static("application/json");
+    request.headers_mut().insert("content-type", json);
+    request
+}
+
+/// GET from the admin listener, by its address.
+pub async fn get_admin(address: SocketAddr, path: &str) -> Reply {
+    send(address, admin_request(Method::GET, address, path)).await
+}
+
 /// One request on a connection of its own.
 pub async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> Reply {
     try_send(address, request).await.unwrap()
@@ -156,11 +171,20 @@ pub async fn tls(
     name: &str,
     alpn: &[u8],
 ) -> tokio_boring::SslStream<TcpStream> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    tls_over(stream, name, alpn).await
+}
+
+/// The same, over a connection that is there.
+pub async fn tls_over(
+    stream: TcpStream,
+    name: &str,
+    alpn: &[u8],
+) -> tokio_boring::SslStream<TcpStream> {
     use boring::ssl::{SslConnector, SslMethod, SslVerifyMode};
     let mut connector = SslConnector::builder(SslMethod::tls()).unwrap();
     connector.set_verify(SslVerifyMode::NONE);
     connector.set_alpn_protos(alpn).unwrap();
     let config = connector.build().configure().unwrap();
-    let stream = TcpStream::connect(address).await.unwrap();
     tokio_boring::connect(config, name, stream).await.unwrap()
 }

@@ -42,7 +42,7 @@ fn issue(ca: &Ca, dir: &Path) {
         names,
         uri,
         days,
-        rsa: false,
+        ..Leaf::default()
     };
     ca.issue(dir, "a", &leaf(&["a.example"], None, 0));
     ca.issue(dir, "anna", &leaf(&["anna.example"], None, 0));

@@ -73,7 +73,7 @@ async fn it_runs_here_and_a_bad_configuration_is_exit_code_1() {
 async fn the_kernels_counters_are_metrics() {
     let backend = demo().await;
     let tidegate = Tidegate::start(&one_pool(&[backend.address], "")).await;
-    let reply = crate::client::get(tidegate.address("admin"), "/metrics").await;
+    let reply = crate::client::get_admin(tidegate.address("admin"), "/metrics").await;
     for name in ["listen_overflows", "listen_drops", "syncookies_sent"] {
         let series = format!("\ntidegate_kernel_{name}_total ");
         assert!(reply.text().contains(&series), "{series}");

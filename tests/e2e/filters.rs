@@ -1,10 +1,13 @@
 //! Every built-in filter through the real process: what the client gets, what the backend saw, what is logged and counted.
 
 mod access;
+mod compressing;
 mod connections;
+mod grpc;
 mod own;
 mod responses;
 mod rewriting;
+mod secrets;
 mod tokens;
 mod traffic;
 

@@ -200,7 +200,7 @@ impl Tidegate {
 
     /// `/status` of the admin listener.
     pub async fn status(&self) -> Value {
-        let reply = crate::client::get(self.address("admin"), "/status").await;
+        let reply = crate::client::get_admin(self.address("admin"), "/status").await;
         serde_json::from_slice(&reply.body).unwrap()
     }
 
@@ -241,7 +241,7 @@ impl Tidegate {
 
     /// The value of a metric whose line starts with `series`, e.g. `tidegate_x_total{pool="a"`.
     pub async fn metric(&self, series: &str) -> f64 {
-        let reply = crate::client::get(self.address("admin"), "/metrics").await;
+        let reply = crate::client::get_admin(self.address("admin"), "/metrics").await;
         let text = String::from_utf8(reply.body.to_vec()).unwrap();
         let line = text.lines().filter(|l| l.starts_with(series));
         line.map(|l| l.rsplit(' ').next().unwrap().parse::<f64>().unwrap())

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use crate::backend::{Raw, read_head};
-use crate::client::{Http1, Http2, Reply, get, request};
+use crate::client::{Http1, Http2, Reply, get, get_admin, request};
 use crate::harness::{PATIENCE, Tidegate, eventually};
 use crate::setup::demo;
 
@@ -214,7 +214,7 @@ async fn with_no_descriptor_left_operators_get_in_and_backends_are_not_blamed() 
     }
     wait_level(&tidegate, "normal", "pause_accept").await;
     for path in ["/healthz", "/status", "/metrics"] {
-        let asked = tokio::time::timeout(PATIENCE, get(tidegate.address("admin"), path));
+        let asked = tokio::time::timeout(PATIENCE, get_admin(tidegate.address("admin"), path));
         assert_eq!(asked.await.expect("no answer to an operator").status, 200);
     }
     // Some find what operators' connections have given back, and the one behind a refused one what that gives back: from

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 
 use crate::backend::{Raw, read_head};
 use crate::client::{self, Http1, Http2};
-use crate::frames::{self, DATA, END_HEADERS, END_STREAM, Frames, HEADERS};
+use crate::frames::{self, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, RST_STREAM};
 use crate::harness::Tidegate;
 
 use crate::slow::*;
@@ -81,7 +81,7 @@ async fn a_reader_that_is_slow_but_reads_lives() {
 #[tokio::test]
 async fn conversations_may_be_silent() {
     let mut backends = Vec::new();
-    // A WebSocket, and a gRPC stream that is answered at once.
+    // A WebSocket, and a call that is answered late.
     for (answer, lasts) in [
         (&b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n"[..], 2500),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", 2500),
@@ -105,20 +105,67 @@ async fn conversations_may_be_silent() {
     stream.write_all(upgrade).await.unwrap();
     let answer = to_end(&mut stream).await;
     assert!(answer.ends_with("late"), "{answer}");
-    let tidegate = in_front_of(backends[1].address, "").await;
-    let mut frames = Frames::begin(H2c.connect(&tidegate).await, &[]).await;
-    let call = frames::block(&[
-        (":method", "POST"),
-        (":scheme", "http"),
-        (":authority", "test.example"),
-        (":path", "/service/method"),
-        ("content-type", "application/grpc"),
-    ]);
-    frames
-        .send(&frames::frame(HEADERS, END_HEADERS, 1, &call))
-        .await;
-    assert_eq!(frames.until(DATA, 1).await.payload, b"ok");
+    // Routes and pools say which requests are streams; that the client calls it gRPC means nothing.
+    let config = STREAMS.replace("BACKEND", &backends[1].address.to_string());
+    let tidegate = Tidegate::start(&config).await;
+    for (path, answered) in [
+        ("/calls", true),
+        ("/calls/short", false),
+        ("/pages", false),
+        ("/pages/live", true),
+    ] {
+        let mut frames = Frames::begin(H2c.connect(&tidegate).await, &[]).await;
+        let call = frames::block(&[
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":authority", "test.example"),
+            (":path", path),
+            ("content-type", "application/grpc"),
+        ]);
+        let head = frames::frame(HEADERS, END_HEADERS, 1, &call);
+        frames.send(&head).await;
+        match answered {
+            true => assert_eq!(frames.until(DATA, 1).await.payload, b"ok", "{path}"),
+            false => assert_eq!(frames.until(RST_STREAM, 1).await.code(), CALM, "{path}"),
+        }
+        let mut stream = TcpStream::connect(tidegate.address("plain")).await.unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: test.example\r\ntransfer-encoding: chunked\r\n\
+             content-type: application/grpc\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await.unwrap();
+        let expected = if answered {
+            "HTTP/1.1 200"
+        } else {
+            "HTTP/1.1 408"
+        };
+        assert_eq!(String::from_utf8_lossy(&status), expected, "{path}");
+    }
 }
+
+const STREAMS: &str = r#"
+version: 1
+admin: { listen: "127.0.0.1:0" }
+listeners:
+  - name: plain
+    listen: "127.0.0.1:0"
+    limits: { request_body_idle_timeout: 1s, min_rate_grace: 500ms }
+routes:
+  - { match: { path: /calls/short }, pool: calls, streaming: false }
+  - { match: { path_prefix: /calls }, pool: calls }
+  - { match: { path: /pages/live }, pool: pages, streaming: true }
+  - { match: { path_prefix: /pages }, pool: pages }
+pools:
+  calls:
+    backends: ["BACKEND"]
+    upstream: { streaming: true }
+    timeouts: { first_byte: 30s }
+  pages:
+    backends: ["BACKEND"]
+    timeouts: { first_byte: 30s }
+"#;
 
 #[tokio::test]
 async fn fast_clients_on_every_transport_are_not_counted() {

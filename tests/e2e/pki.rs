@@ -31,6 +31,8 @@ pub struct Leaf<'a> {
     /// Days from now to its end; 0 is a month.
     pub days: i64,
     pub rsa: bool,
+    /// Its serial number; 0 is any.
+    pub serial: u64,
 }
 
 impl Ca {
@@ -86,6 +88,9 @@ fn params(leaf: &Leaf<'_>) -> (CertificateParams, KeyPair) {
     if let Some(uri) = leaf.uri {
         let uri = SanType::URI(uri.try_into().unwrap());
         params.subject_alt_names.push(uri);
+    }
+    if leaf.serial > 0 {
+        params.serial_number = Some(leaf.serial.into());
     }
     let now = std::time::SystemTime::now();
     let day = std::time::Duration::from_secs(86_400);

@@ -95,7 +95,7 @@ fn is_canary(seen: &Seen) -> bool {
 async fn heads_reach_the_backend_as_their_one_reading_or_not_at_all() {
     let backend = Strict::start().await;
     let tidegate = in_front_of(backend.address).await;
-    let (mut wrong, mut forwarded) = (String::new(), 0);
+    let (mut wrong, mut forwarded, mut refusals) = (String::new(), 0, 0);
     for (verdict, text, bytes) in cases(include_str!("../smuggling/heads.txt")) {
         let refused = verdict.split(' ').next().unwrap();
         let is_refused = refused.parse::<u16>().is_ok();
@@ -137,6 +137,8 @@ async fn heads_reach_the_backend_as_their_one_reading_or_not_at_all() {
                 true => others.len() <= 1 && others.iter().all(|seen| seen.body == decoded),
             };
         let told = !is_refused || answer.starts_with(&format!("HTTP/1.1 {refused}"));
+        let told = told && !answer.to_lowercase().contains("server:");
+        refusals += usize::from(is_refused);
         if !clean || !told {
             wrong += &format!("\n{verdict}: {text}: {requests:?} {violations:?}: {answer:.80}");
         }
@@ -144,6 +146,14 @@ async fn heads_reach_the_backend_as_their_one_reading_or_not_at_all() {
     }
     assert!(wrong.is_empty(), "{wrong}");
     assert!(forwarded >= 35, "only {forwarded} were forwarded");
+    let all = tidegate
+        .access
+        .wait_nth("a line for each refusal", refusals - 1, |line| {
+            line["flags"] == "DPE"
+        });
+    all.await;
+    let series = "tidegate_requests_refused_total{listener=\"public\"";
+    tidegate.wait_metric(series, refusals as f64).await;
 }
 
 #[tokio::test]

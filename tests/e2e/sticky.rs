@@ -278,3 +278,15 @@ pools:
         }
     }
 }
+
+#[tokio::test]
+async fn a_cookie_may_be_partitioned_and_is_secure_then() {
+    let backends = demos(2).await;
+    let sticky = "{ cookie: srv_id, same_site: none, partitioned: true }";
+    let tidegate = Tidegate::start(&config(&addresses(&backends), SECRET, sticky)).await;
+    let reply = ask(&tidegate, "").await;
+    let set = reply.header("set-cookie");
+    for attribute in ["; SameSite=None", "; Partitioned", "; Secure"] {
+        assert!(set.contains(attribute), "{attribute} is not in {set}");
+    }
+}

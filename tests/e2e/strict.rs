@@ -38,6 +38,11 @@ impl Strict {
         Strict { address, record }
     }
 
+    /// Whether there were any since the last `take`.
+    pub fn has_requests(&self) -> bool {
+        !self.record.lock().unwrap().requests.is_empty()
+    }
+
     /// Requests since the last call, and what was no request.
     pub fn take(&self) -> (Vec<Seen>, Vec<String>) {
         let record = std::mem::take(&mut *self.record.lock().unwrap());

@@ -355,6 +355,33 @@ async fn a_host_that_the_certificate_does_not_cover_is_misdirected() {
 }
 
 #[tokio::test]
+async fn a_trusted_proxy_may_ask_for_other_hosts_where_the_listener_allows_it() {
+    for (proxies, option, status) in [
+        ("127.0.0.0/8", "allow_trusted_proxies", 200),
+        ("127.0.0.0/8", "refuse", 421),
+        ("10.0.0.0/8", "allow_trusted_proxies", 421),
+    ] {
+        let (dir, ca) = folder();
+        issue(&ca, dir.path());
+        let text = config(&format!("{THREE}      misdirected_requests: {option}\n"));
+        let text = text + &format!("trusted_proxies: [{proxies}]\n");
+        let tidegate = Tidegate::start_in(dir, &text).await;
+        let mut asked = request(http::Method::GET, "/");
+        let host = "a.example".parse().unwrap();
+        asked.headers_mut().insert("host", host);
+        let address = tidegate.address("public");
+        let stream = crate::client::tls(address, "x.b.example", b"\x08http/1.1").await;
+        let reply = Http1::over(stream)
+            .await
+            .unwrap()
+            .send(asked)
+            .await
+            .unwrap();
+        assert_eq!(reply.status, status, "{option}, trusting {proxies}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_hello_ends_and_is_counted() {
     let (dir, _) = one();
     let tidegate = Tidegate::start_in(dir, &config(ONE)).await;

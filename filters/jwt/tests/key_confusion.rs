@@ -57,6 +57,17 @@ fn a_public_key_is_never_a_secret() {
 }
 
 #[test]
+fn an_ed25519_key_of_another_length_is_left_out() {
+    for length in [0, 1, 31, 33, 64] {
+        let x = URL_SAFE_NO_PAD.encode(vec![1; length]);
+        let key = json!({ "kty": "OKP", "crv": "Ed25519", "x": x, "kid": "a" });
+        let set = json!({ "keys": [key, ed_jwk()] }).to_string();
+        let kept = keys::jwks(set.as_bytes()).unwrap();
+        assert_eq!(kept.len(), 1, "{length}");
+    }
+}
+
+#[test]
 fn a_kid_of_another_key_type_is_refused() {
     let keys = [
         named(rsa_jwk(), "rsa"),

@@ -14,7 +14,7 @@ impl Checker<'_> {
         pools: &BTreeSet<String>,
         path: &Path<'_>,
     ) -> Option<Action> {
-        if raw.split.is_none() && raw.split_by.is_some() {
+        if raw.split.is_none() && raw.split_by.is_some() && !self.unclear(path, &["split"]) {
             self.error(&path.key("split_by"), "needs \"split\"");
         }
         if !self.exactly_one(&["pool", "split", "redirect", "respond"], path) {
@@ -80,7 +80,13 @@ impl Checker<'_> {
     }
 
     fn redirect(&mut self, raw: &raw::Redirect, path: &Path<'_>) -> Option<Action> {
-        if raw.scheme.is_none() && raw.host.is_none() && raw.port.is_none() && raw.path.is_none() {
+        let elsewhere = ["scheme", "host", "port", "path"];
+        if raw.scheme.is_none()
+            && raw.host.is_none()
+            && raw.port.is_none()
+            && raw.path.is_none()
+            && !self.unclear(path, &elsewhere)
+        {
             self.error(
                 path,
                 "would lead back to itself; give at least one of scheme, host, port, path",
@@ -140,10 +146,10 @@ impl Checker<'_> {
                 "only true is known; leave \"rewrite\" out to keep the path",
             );
         }
-        if !matches
+        let prefixes = matches
             .iter()
-            .all(|m| matches!(m.path, Some(PathMatch::Prefix(_))))
-        {
+            .all(|m| matches!(m.path, Some(PathMatch::Prefix(_))));
+        if !prefixes && !self.in_doubt(&path.parent().key("match")) {
             self.error(
                 &path.key(key),
                 "needs \"path_prefix\" in every match of the route",

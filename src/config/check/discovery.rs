@@ -45,6 +45,7 @@ impl Checker<'_> {
             let path = path.key("discover");
             let given = [raw.dns.is_some(), raw.file.is_some(), raw.http.is_some()];
             match given.iter().filter(|given| **given).count() {
+                0 if self.in_doubt(&path) => {}
                 0 => self.error(&path, "has no source; write \"dns\", \"file\" or \"http\""),
                 1 => {}
                 _ => self.error(&path, "has more than one source; write one of them"),
@@ -97,6 +98,7 @@ impl Checker<'_> {
                 self.error(&path.key("port"), message);
                 None
             }
+            (false, None) if self.unclear(path, &["port"]) => None,
             (false, None) => {
                 let message = "needs \"port\" beside it, or to be the name of a service such as \"_http._tcp.api.internal\"";
                 self.error(&path.key("name"), message);

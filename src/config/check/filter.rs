@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
 use tidegate_filters::Hooks;
 use tidegate_filters::filter::BuildError;
 
@@ -63,7 +64,21 @@ impl Checker<'_> {
                     check(self, &facts, &path);
                     pools = facts.pools;
                 }
-                Some(Err(error)) => self.refused_by_filter(&error, &error.path, &path),
+                Some(Err(error)) => {
+                    // Built with a stand-in in it, the filter may say anything.
+                    if !self.in_doubt(&path) {
+                        self.refused_by_filter(&error, &error.path, &path);
+                    }
+                    // The pool that it would have chosen can be looked up all the same.
+                    if let Some(pool) = config.get("pool").and_then(Value::as_str) {
+                        pools.push(pool.to_owned());
+                        let facts = FilterFacts {
+                            hooks: Hooks::POOL,
+                            pools: pools.clone(),
+                        };
+                        check(self, &facts, &path);
+                    }
+                }
                 None => {}
             }
             checked.push(model::FilterUse {

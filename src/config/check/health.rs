@@ -47,7 +47,7 @@ impl Checker<'_> {
         let http = http.map(|key| (key, uses_http, "http and http2"));
         for (key, used, by) in http.into_iter().chain([("service", uses_grpc, "grpc")]) {
             let path = path.key(key);
-            if !used && self.is_given(&path) {
+            if !used && self.is_given(&path) && !self.unclear(&path.parent(), &["type"]) {
                 self.error(&path, format!("is only used by probes of type {by}"));
             }
         }

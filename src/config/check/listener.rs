@@ -1,11 +1,15 @@
 //! Listeners: names and addresses that clash, PROXY trust, certificate files, limits that depend on each other.
 
 use ipnet::IpNet;
+use tidegate_filters::path::normalise;
 
 use super::{Checker, Taken};
 use crate::config::model::{self, Address};
 use crate::config::path::Path;
 use crate::config::raw::{self, text};
+
+/// No longer target can be read.
+const LONGEST_URI: u64 = 65_534;
 
 impl Checker<'_> {
     pub(super) fn listeners(
@@ -51,6 +55,7 @@ impl Checker<'_> {
             .map(|n| n.0)
             .chain(proxies.iter().copied());
         let in_front = in_front.collect();
+        self.misdirected(&raw, proxies, &path.key("tls"));
         model::Listener {
             proxy_protocol: self.proxy_protocol(&raw, path),
             tls: raw
@@ -60,7 +65,39 @@ impl Checker<'_> {
             filters: self.listener_filters(raw.filters, &path.key("filters")),
             name: raw.name.0,
             address: raw.listen.0,
-            health_path: raw.health_path.map(|p| p.0),
+            health_path: raw
+                .health_path
+                .and_then(|p| self.normal_path(&p.0, &path.key("health_path"))),
+            underscores_in_headers: underscores(raw.underscores_in_headers),
+            trace: match raw.trace {
+                raw::Trace::Refuse => model::Trace::Refuse,
+                raw::Trace::Pass => model::Trace::Pass,
+            },
+            paths: match raw.paths {
+                raw::PathMode::Strict => model::PathMode::Strict,
+                raw::PathMode::Normalize => model::PathMode::Normalize,
+                raw::PathMode::AsIs => model::PathMode::AsIs,
+            },
+        }
+    }
+
+    /// The form in which requests for this path are recognised.
+    fn normal_path(&mut self, text: &str, path: &Path<'_>) -> Option<String> {
+        match normalise(text) {
+            Ok(normal) => Some(normal.into_owned()),
+            Err(error) => {
+                self.error(path, format!("{text:?}: no request can have it: {error}"));
+                None
+            }
+        }
+    }
+
+    fn misdirected(&mut self, raw: &raw::Listener, proxies: &[IpNet], path: &Path<'_>) {
+        let allow = raw::MisdirectedRequests::AllowTrustedProxies;
+        let allowed = raw.tls.as_ref();
+        if allowed.is_some_and(|tls| tls.misdirected_requests == allow) && proxies.is_empty() {
+            let message = "needs \"trusted_proxies\", the networks of the proxies that may do so";
+            self.error(&path.key("misdirected_requests"), message);
         }
     }
 
@@ -69,7 +106,7 @@ impl Checker<'_> {
         let unix = matches!(raw.listen.0, Address::Unix(_));
         match raw.proxy_protocol {
             raw::ProxyProtocol::Off => {
-                if !trusted.is_empty() {
+                if !trusted.is_empty() && !self.unclear(path, &["proxy_protocol"]) {
                     self.warning(
                         &path.key("trusted"),
                         "has no effect while \"proxy_protocol\" is \"off\"",
@@ -77,7 +114,7 @@ impl Checker<'_> {
                 }
                 return model::ProxyProtocol::Off;
             }
-            _ if trusted.is_empty() && !unix => {
+            _ if trusted.is_empty() && !unix && !self.unclear(path, &["trusted", "listen"]) => {
                 let message =
                     "needs \"trusted\", the networks of the balancers that send the PROXY header";
                 self.error(&path.key("proxy_protocol"), message);
@@ -97,6 +134,9 @@ impl Checker<'_> {
         path: &Path<'_>,
     ) -> model::ListenerLimits {
         self.head_limits(&raw, path);
+        self.unread_limits(&raw, path);
+        let tcp_keepalive =
+            self.tcp_keepalive(raw.tcp_keepalive.clone(), &path.key("tcp_keepalive"));
         let grace = raw.min_rate_grace.0;
         let pace = |idle, min_rate| model::PaceLimits {
             idle,
@@ -111,6 +151,7 @@ impl Checker<'_> {
             idle_timeout: raw.idle_timeout.0,
             request_body: pace(raw.request_body_idle_timeout.0, raw.request_body_min_rate.0),
             response: pace(raw.response_idle_timeout.0, raw.response_min_rate.0),
+            tcp_keepalive,
             max_header_bytes: bytes(raw.max_header_bytes.0),
             max_headers: raw.max_headers as usize,
             max_uri_bytes: bytes(raw.max_uri_bytes.0),
@@ -120,7 +161,53 @@ impl Checker<'_> {
             per_address: per_address(&raw, in_front),
             max_requests_per_connection: raw.max_requests_per_connection,
             max_concurrent_streams: raw.max_concurrent_streams,
+            max_unread: raw.max_unread_per_connection.0,
         }
+    }
+
+    /// A limit under one response would give up every client that lets one wait.
+    fn unread_limits(&mut self, raw: &raw::ListenerLimits, path: &Path<'_>) {
+        for (key, bytes, zero) in [
+            ("max_unread_per_address", raw.max_unread_per_address.0, true),
+            (
+                "max_unread_per_connection",
+                raw.max_unread_per_connection.0,
+                false,
+            ),
+        ] {
+            if bytes < model::UNREAD_RESPONSE && !(zero && bytes == 0) {
+                let (bytes, least) = (
+                    text::show_size(&bytes),
+                    text::show_size(&model::UNREAD_RESPONSE),
+                );
+                let message =
+                    format!("{bytes} is less than one response counts for; write {least} or more");
+                self.error(&path.key(key), message);
+            }
+        }
+    }
+
+    /// The kernel counts in seconds, up to 32,767 of them.
+    fn tcp_keepalive(
+        &mut self,
+        raw: raw::OrOff<raw::TcpKeepalive>,
+        path: &Path<'_>,
+    ) -> Option<model::TcpKeepalive> {
+        let raw = raw.on()?;
+        for (key, time) in [("idle", raw.idle.0), ("interval", raw.interval.0)] {
+            if time.subsec_nanos() != 0 || time.as_secs() > 9 * 3600 {
+                let message = format!(
+                    "{} is out of range; write whole seconds, 1s to 9h",
+                    text::show_duration(&time)
+                );
+                self.error(&path.key(key), message);
+            }
+        }
+        Some(model::TcpKeepalive {
+            idle: raw.idle.0,
+            interval: raw.interval.0,
+            probes: raw.probes,
+        })
     }
 
     fn head_limits(&mut self, raw: &raw::ListenerLimits, path: &Path<'_>) {
@@ -133,13 +220,29 @@ impl Checker<'_> {
                     text::show_size(&header)
                 ),
             );
-        } else if !(64..=header).contains(&uri) {
-            let (uri, header) = (text::show_size(&uri), text::show_size(&header));
-            let message = format!(
-                "{uri} is out of range; write 64 up to \"max_header_bytes\", which is {header}"
-            );
+        } else if !(64..=header.min(LONGEST_URI)).contains(&uri)
+            && !self.unclear(path, &["max_header_bytes", "max_uri_bytes"])
+        {
+            let uri = text::show_size(&uri);
+            let most = match header {
+                ..=LONGEST_URI => {
+                    let header = text::show_size(&header);
+                    format!("up to \"max_header_bytes\", which is {header}")
+                }
+                _ => format!("to {LONGEST_URI}"),
+            };
+            let message = format!("{uri} is out of range; write 64 {most}");
             self.error(&path.key("max_uri_bytes"), message);
         }
+    }
+}
+
+fn underscores(raw: raw::UnderscoresInHeaders) -> model::UnderscoresInHeaders {
+    match raw {
+        raw::UnderscoresInHeaders::DropTwins => model::UnderscoresInHeaders::DropTwins,
+        raw::UnderscoresInHeaders::Drop => model::UnderscoresInHeaders::Drop,
+        raw::UnderscoresInHeaders::Refuse => model::UnderscoresInHeaders::Refuse,
+        raw::UnderscoresInHeaders::Keep => model::UnderscoresInHeaders::Keep,
     }
 }
 
@@ -150,6 +253,7 @@ fn per_address(raw: &raw::ListenerLimits, in_front: Vec<IpNet>) -> model::Addres
         connections: cap(raw.max_connections_per_address),
         new: cap(raw.max_new_per_address),
         unfinished: cap(raw.max_unfinished_per_address),
+        unread: Some(raw.max_unread_per_address.0).filter(|&bytes| bytes > 0),
         except: shared.chain(in_front).collect(),
     }
 }

@@ -1,6 +1,8 @@
 //! Raw to model: names are resolved, files looked at, and what one key says is held against another.
 //!
-//! Everything is checked even after a problem; what could not be made of it is left out, and the whole is refused.
+//! Everything is checked even after a problem, and the whole is refused. Where a value is unusable, the checks see a stand-in
+//! and say nothing about it. A check that holds one key against another asks first whether the others are what the operator
+//! meant ([`Checker::unclear`]), so that no message follows from another.
 
 mod action;
 mod discovery;
@@ -8,6 +10,7 @@ mod filter;
 mod health;
 mod listener;
 mod overload;
+mod paths;
 mod pool;
 mod route;
 mod sticky;
@@ -20,7 +23,7 @@ use super::catalog::FilterCatalog;
 use super::path::Path;
 use super::problem::Report;
 use super::raw::{self, Level};
-use super::tree::Node;
+use super::tree::{Node, Value};
 use super::{file, model, suggest};
 
 /// What the checks look things up in, and where they put what they find.
@@ -32,6 +35,14 @@ pub(super) struct Checker<'a> {
     pub report: &'a mut Report,
     /// Every file referred to.
     pub files: &'a mut Vec<PathBuf>,
+    pub names: Names,
+}
+
+/// Whether all names are known: where some can't be read, one that is referred to may be among them.
+#[derive(Default)]
+pub(super) struct Names {
+    unsure_of_pools: bool,
+    unsure_of_listeners: bool,
 }
 
 impl Checker<'_> {
@@ -43,12 +54,16 @@ impl Checker<'_> {
         let trusted_proxies = self.networks(&raw.trusted_proxies, &root.key("trusted_proxies"));
         let cluster = self.cluster(raw.cluster);
         let listeners = self.listeners(raw.listeners, admin.as_ref(), &cluster, &trusted_proxies);
-        let listener_names: BTreeSet<String> = listeners.iter().map(|l| l.name.clone()).collect();
-        let pool_names: BTreeSet<String> = raw.pools.keys().cloned().collect();
+        let listener_names = self.listener_names();
+        let pool_names = self.pool_names();
+        let before = self.report.errors();
         let routes = self.routes(raw.routes, &listener_names, &pool_names);
         // A route that is wrong may have meant any of them.
-        if !self.report.has_errors() {
+        let routes_are_clear =
+            !self.in_doubt(&root.key("routes")) && self.report.errors() == before;
+        if routes_are_clear && !self.names.unsure_of_pools {
             self.unused_pools(&routes, &pool_names);
+            self.paths_let_in(&routes, &listeners);
         }
         let overload = self.overload(&raw.overload);
         let (discovery, ttl) = self.discovery(&raw.discovery);
@@ -56,6 +71,7 @@ impl Checker<'_> {
         self.shared_cookies(&routes, &pools);
         model::Config {
             admin,
+            admin_hosts: raw.admin.hosts.into_iter().map(|host| host.0).collect(),
             listeners,
             routes,
             pools,
@@ -67,6 +83,8 @@ impl Checker<'_> {
             overload,
             discovery,
             cluster,
+            max_hops: raw.max_hops,
+            via: raw.via.0.and_then(|name| via(&name)),
             log: model::Log {
                 access: self.access_log(raw.log.access.0),
                 level: level(raw.log.level),
@@ -76,11 +94,70 @@ impl Checker<'_> {
     }
 
     fn error(&mut self, path: &Path<'_>, message: impl Into<String>) {
-        self.report.error(self.tree.position(path), path, message);
+        if !self.tree.is_unusable(path) {
+            let message = message.into() + &self.origin(path);
+            self.report.error(self.tree.position(path), path, message);
+        }
     }
 
     fn warning(&mut self, path: &Path<'_>, message: impl Into<String>) {
-        self.report.warning(self.tree.position(path), path, message);
+        if !self.tree.is_unusable(path) {
+            let message = message.into() + &self.origin(path);
+            self.report.warning(self.tree.position(path), path, message);
+        }
+    }
+
+    fn origin(&self, path: &Path<'_>) -> String {
+        self.tree.get(path).map(Node::origin).unwrap_or_default()
+    }
+
+    /// Whether one of these keys of the mapping at `path` is not what the operator meant: unusable, or perhaps there under a
+    /// name that nearly is its own. What would be said of it, or because it is missing, follows from that.
+    fn unclear(&self, path: &Path<'_>, keys: &[&str]) -> bool {
+        let Some(Node {
+            value: Value::Map(entries),
+            ..
+        }) = self.tree.get(path)
+        else {
+            return false;
+        };
+        entries.iter().any(|entry| match entry.unknown {
+            true => suggest::nearest(&entry.key, keys.iter().copied()).is_some(),
+            false => keys.contains(&entry.key.as_str()) && entry.value.stand_in.is_some(),
+        })
+    }
+
+    /// Whether anything at or in `path` was found to be wrong.
+    fn in_doubt(&self, path: &Path<'_>) -> bool {
+        self.tree.is_unusable(path) || self.tree.get(path).is_some_and(Node::has_problems)
+    }
+
+    /// All that are written, also those of listeners that are wrong otherwise.
+    fn listener_names(&mut self) -> BTreeSet<String> {
+        let path = Path::ROOT.key("listeners");
+        let items = match self.tree.get(&path).map(|node| &node.value) {
+            Some(Value::List(items)) => items.as_slice(),
+            _ => &[],
+        };
+        let name = |item: &Node| match &item.entry("name")?.value.value {
+            Value::Text(name) => Some(name.clone()),
+            _ => None,
+        };
+        let names: Vec<_> = items.iter().map(name).collect();
+        self.names.unsure_of_listeners = self.tree.is_unusable(&path)
+            || self.unclear(&Path::ROOT, &["listeners"])
+            || names.contains(&None);
+        names.into_iter().flatten().collect()
+    }
+
+    fn pool_names(&mut self) -> BTreeSet<String> {
+        let path = Path::ROOT.key("pools");
+        self.names.unsure_of_pools =
+            self.tree.is_unusable(&path) || self.unclear(&Path::ROOT, &["pools"]);
+        match self.tree.get(&path).map(|node| &node.value) {
+            Some(Value::Map(entries)) => entries.iter().map(|e| e.key.clone()).collect(),
+            _ => BTreeSet::new(),
+        }
     }
 
     /// Is this key in the file?
@@ -90,7 +167,11 @@ impl Checker<'_> {
 
     /// A reference to something with a name.
     fn known(&mut self, what: &str, name: &str, names: &BTreeSet<String>, path: &Path<'_>) {
-        if !names.contains(name) {
+        let unsure = match what {
+            "pool" => self.names.unsure_of_pools,
+            _ => self.names.unsure_of_listeners,
+        };
+        if !unsure && !names.contains(name) {
             let hint = suggest::hint(name, names.iter().map(String::as_str), "known are");
             self.error(path, format!("unknown {what} {name:?}{hint}"));
         }
@@ -209,6 +290,16 @@ impl Taken {
             }
         }
     }
+}
+
+/// The name is a token, so that each member is a field value.
+fn via(name: &str) -> Option<model::Via> {
+    let member = |version| http::HeaderValue::from_str(&format!("{version} {name}")).ok();
+    Some(model::Via {
+        http10: member("1.0")?,
+        http11: member("1.1")?,
+        http2: member("2")?,
+    })
 }
 
 fn level(level: Level) -> log::LevelFilter {

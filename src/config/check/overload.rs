@@ -47,9 +47,10 @@ impl Checker<'_> {
         show: impl Fn(&T) -> String,
         path: &Path<'_>,
     ) {
-        let (key, below, named) = if second < first {
+        let clear = |keys: [&str; 2]| !self.unclear(path, &keys);
+        let (key, below, named) = if second < first && clear(["shed", "cut_keep_alive"]) {
             ("shed", first, "cut_keep_alive")
-        } else if third < second {
+        } else if third < second && clear(["pause_accept", "shed"]) {
             ("pause_accept", second, "shed")
         } else {
             return;

@@ -8,6 +8,9 @@ use crate::config::model::{self, Endpoint, Policy, Source, TtlBounds};
 use crate::config::path::Path;
 use crate::config::raw::{self, text};
 
+/// "Loop Detected" (RFC 5842, section 7.2). A range of statuses leaves it out.
+const LOOP: u16 = 508;
+
 impl Checker<'_> {
     pub(super) fn pool(
         &mut self,
@@ -20,14 +23,15 @@ impl Checker<'_> {
         let policy = self.policy(raw.policy, raw.hash.as_ref(), path);
         let given = raw.backends.is_some();
         let listed = raw.backends.unwrap_or_default();
-        let (backends, mut sources) = self.backends(listed, ttl, &path.key("backends"));
         let more = raw.discover.is_some() || raw.backends_file.is_some();
-        if !(given || more) {
+        let sources = ["backends", "discover", "backends_file"];
+        if !(given || more || self.unclear(path, &sources)) {
             self.error(
                 path,
                 "needs \"backends\", or a source of them: \"discover\"",
             );
         }
+        let (backends, mut sources) = self.backends(listed, ttl, &path.key("backends"));
         sources.extend(self.discover(raw.discover, raw.backends_file.as_deref(), ttl, path));
         model::Pool {
             name,
@@ -55,6 +59,7 @@ impl Checker<'_> {
 
     fn policy(&mut self, policy: raw::Policy, hash: Option<&raw::Hash>, path: &Path<'_>) -> Policy {
         match (policy, hash) {
+            _ if self.unclear(path, &["policy", "hash"]) => {}
             (raw::Policy::ConsistentHash, None) => {
                 self.error(
                     &path.key("policy"),
@@ -129,7 +134,10 @@ impl Checker<'_> {
     }
 
     fn upstream(&mut self, raw: raw::Upstream, path: &Path<'_>) -> model::Upstream {
-        if raw.protocol == raw::UpstreamProtocol::Auto && raw.tls.is_none() {
+        if raw.protocol == raw::UpstreamProtocol::Auto
+            && raw.tls.is_none()
+            && !self.unclear(path, &["tls"])
+        {
             self.error(
                 &path.key("protocol"),
                 "\"auto\" needs \"tls\"; write \"http1\" or \"http2\" for clear text",
@@ -146,6 +154,7 @@ impl Checker<'_> {
             idle_timeout: raw.idle_timeout.0,
             max_streams: raw.max_streams as usize,
             host: raw.host.map(|h| h.0),
+            streaming: raw.streaming,
         }
     }
 
@@ -157,6 +166,7 @@ impl Checker<'_> {
             write: raw.write.0,
             per_try: raw.per_try.as_ref().map(|t| t.0),
             total: raw.total.0,
+            tunnel_idle: raw.tunnel_idle_timeout.0,
         };
         if let Some(per_try) = timeouts.per_try {
             self.at_most(("per_try", per_try), ("total", timeouts.total), path);
@@ -184,7 +194,17 @@ impl Checker<'_> {
             );
             self.error(&path.key("on_status").index(i), message);
         }
+        for (i, _) in raw
+            .on_status
+            .iter()
+            .enumerate()
+            .filter(|(_, r)| r.0 == (LOOP, LOOP))
+        {
+            let message = "508 says that the request goes in a circle: it is never tried again";
+            self.error(&path.key("on_status").index(i), message);
+        }
         let statuses = raw.on_status.iter().flat_map(|r| r.0.0..=r.0.1);
+        let statuses = statuses.filter(|status| *status != LOOP);
         let mut on_status: Vec<_> = statuses
             .filter_map(|s| http::StatusCode::from_u16(s).ok())
             .collect();
@@ -198,11 +218,17 @@ impl Checker<'_> {
             budget_min_per_second: raw.budget_min_per_second,
             backoff_min: min,
             backoff_max: max,
+            buffer: usize::try_from(raw.buffer.0).unwrap_or(usize::MAX),
         }
     }
 
     fn pool_limits(&mut self, raw: &raw::PoolLimits, path: &Path<'_>) -> model::PoolLimits {
-        if raw.queue > 0 && raw.max_in_flight.is_none() && raw.max_in_flight_per_backend.is_none() {
+        let limits = ["max_in_flight", "max_in_flight_per_backend"];
+        if raw.queue > 0
+            && raw.max_in_flight.is_none()
+            && raw.max_in_flight_per_backend.is_none()
+            && !self.unclear(path, &limits)
+        {
             self.warning(
                 &path.key("queue"),
                 "has no effect without max_in_flight or max_in_flight_per_backend",
@@ -224,7 +250,7 @@ impl Checker<'_> {
         path: &Path<'_>,
     ) {
         let (low, high) = (text::show_duration(&lower.1), text::show_duration(&upper.1));
-        if lower.1 <= upper.1 {
+        if lower.1 <= upper.1 || self.unclear(path, &[lower.0, upper.0]) {
         } else if self.is_given(&path.key(lower.0)) {
             self.error(
                 &path.key(lower.0),

@@ -44,7 +44,7 @@ impl Checker<'_> {
         let mut checked = Vec::with_capacity(routes.len());
         for (i, route) in routes.into_iter().enumerate() {
             let path = path.index(i);
-            checked.extend(self.route(route, listeners, pools, &mut names, &path));
+            checked.push(self.route(route, listeners, pools, &mut names, &path));
         }
         checked
     }
@@ -56,7 +56,7 @@ impl Checker<'_> {
         pools: &BTreeSet<String>,
         names: &mut Taken,
         path: &Path<'_>,
-    ) -> Option<model::Route> {
+    ) -> model::Route {
         let matches = self.matches(&raw.matches, listeners, &path.key("match"));
         let action = self.action(&raw, pools, path);
         let rewrite = raw
@@ -80,12 +80,13 @@ impl Checker<'_> {
             self.header_edits(&raw.response_headers, false, &path.key("response_headers"));
         let filters = self.route_filters(raw.filters, pools, &path.key("filters"));
         let timeouts = self.overrides(&raw.timeouts, &path.key("timeouts"));
-        Some(model::Route {
+        model::Route {
             name: raw
                 .name
                 .map_or_else(|| made_name(&matches, names, path), |n| n.0),
             matches,
-            action: action?,
+            // Refused, but it keeps its place among the routes.
+            action: action.unwrap_or_else(|| model::Action::Pool(String::new())),
             rewrite,
             request_headers,
             response_headers,
@@ -98,7 +99,8 @@ impl Checker<'_> {
             },
             max_body_bytes: raw.max_body.map(|s| s.0),
             early_data: raw.early_data,
-        })
+            streaming: raw.streaming,
+        }
     }
 
     fn matches(
@@ -283,6 +285,7 @@ impl Checker<'_> {
     pub(super) fn exactly_one(&mut self, keys: &[&str], path: &Path<'_>) -> bool {
         match self.given(keys, path).as_slice() {
             [_] => return true,
+            [] if self.unclear(path, keys) => {}
             [] => self.error(path, format!("one of {} is missing", keys.join(", "))),
             [_, second, ..] => self.error(
                 &path.key(second),
@@ -356,6 +359,7 @@ impl Checker<'_> {
             write: of(&raw.write),
             per_try: of(&raw.per_try),
             total: of(&raw.total),
+            tunnel_idle: of(&raw.tunnel_idle_timeout),
         };
         if let (Some(per_try), Some(total)) = (timeouts.per_try, timeouts.total) {
             self.at_most(("per_try", per_try), ("total", total), path);

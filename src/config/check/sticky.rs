@@ -65,6 +65,7 @@ impl Checker<'_> {
         }
         if raw.strict
             && raw.bounded_load.on().is_some()
+            && !self.unclear(path, &["bounded_load"])
             && !matches!(carrier, Some(Carrier::AppCookie(_)))
         {
             self.warning(
@@ -96,7 +97,13 @@ impl Checker<'_> {
         cluster: &model::Cluster,
         path: &Path<'_>,
     ) {
-        if cluster.secrets.is_empty() {
+        let elsewhere = Path::ROOT.key("cluster");
+        let rotation = ["secret", "key_rotation"];
+        if self.unclear(&Path::ROOT, &["cluster"])
+            || self.unclear(&elsewhere, &rotation)
+            || self.unclear(path, &["ttl", "keys"])
+        {
+        } else if cluster.secrets.is_empty() {
             self.error(path, "needs a key: write cluster: { secret: \"${file:secret.txt}\" } with 32 random bytes or more in it, the same on every instance");
         } else if ttl.as_secs() > cluster.key_rotation.as_secs().saturating_mul(MAX_ROTATIONS) {
             self.error(
@@ -113,7 +120,7 @@ impl Checker<'_> {
             }
             (None, Some(name), None) => {
                 self.unused(
-                    &["path", "domain", "same_site", "host_prefix"],
+                    &["path", "domain", "same_site", "host_prefix", "partitioned"],
                     "cookie",
                     path,
                 );
@@ -131,10 +138,16 @@ impl Checker<'_> {
                     "domain",
                     "same_site",
                     "host_prefix",
+                    "partitioned",
                 ];
                 self.unused(&others, "cookie", path);
                 let wanted = model::HashKey::Cookie(name.0.clone());
-                if !matches!(policy, Policy::ConsistentHash { key, .. } if *key == wanted) {
+                let pool = path.parent();
+                let unclear =
+                    self.unclear(&pool, &["policy", "hash"]) || self.in_doubt(&pool.key("hash"));
+                if !unclear
+                    && !matches!(policy, Policy::ConsistentHash { key, .. } if *key == wanted)
+                {
                     let message = format!(
                         "needs policy: consistent_hash and hash: {{ key: {{ cookie: {} }} }} on this pool",
                         name.0
@@ -143,6 +156,7 @@ impl Checker<'_> {
                 }
                 Some(Carrier::AppCookie(name.0.clone()))
             }
+            _ if self.unclear(path, &["cookie", "header", "app_cookie"]) => None,
             _ => {
                 self.error(
                     path,
@@ -160,7 +174,10 @@ impl Checker<'_> {
         path: &Path<'_>,
     ) -> model::StickyCookie {
         // RFC 6265bis, section 4.1.3: browsers drop a cookie that breaks the promise of its name.
-        if raw.host_prefix && (raw.domain.is_some() || raw.path.0 != "/") {
+        if raw.host_prefix
+            && (raw.domain.is_some() || raw.path.0 != "/")
+            && !self.unclear(path, &["domain", "path"])
+        {
             self.error(
                 &path.key("host_prefix"),
                 "goes with path \"/\" and without \"domain\" only",
@@ -170,6 +187,13 @@ impl Checker<'_> {
             self.error(
                 &path.key("cookie"),
                 "must not begin with \"__\"; write host_prefix: true for \"__Host-\"",
+            );
+        }
+        let same_site_none = raw.same_site == raw::SameSite::None;
+        if raw.partitioned && !same_site_none {
+            self.warning(
+                &path.key("partitioned"),
+                "has no effect without same_site: none, as frames of other sites send no other cookies",
             );
         }
         model::StickyCookie {
@@ -185,7 +209,9 @@ impl Checker<'_> {
                 raw::SameSite::Strict => model::SameSite::Strict,
                 raw::SameSite::None => model::SameSite::None,
             },
-            always_secure: raw.host_prefix || raw.same_site == raw::SameSite::None,
+            // Browsers drop a partitioned cookie that is not Secure.
+            always_secure: raw.host_prefix || same_site_none || raw.partitioned,
+            partitioned: raw.partitioned,
         }
     }
 
@@ -217,7 +243,9 @@ impl Checker<'_> {
             let agree = chosen
                 .windows(2)
                 .all(|pair| agrees(&pair[0].sticky, &pair[1].sticky));
-            if !agree {
+            let pools = Path::ROOT.key("pools");
+            let in_doubt = chosen.iter().any(|p| self.in_doubt(&pools.key(&p.name)));
+            if !agree && !in_doubt {
                 let message = "its pools must have the same sticky cookie, attributes and keys, or none of them any";
                 self.error(&Path::ROOT.key("routes").index(i).key("split"), message);
             }

@@ -25,6 +25,8 @@ impl Checker<'_> {
                 .collect(),
             only_tls13: raw.min_version == raw::TlsVersion::Tls13,
             close_unknown_names: raw.unknown_server_name == raw::UnknownServerName::Close,
+            misdirected_from_proxies: raw.misdirected_requests
+                == raw::MisdirectedRequests::AllowTrustedProxies,
             client_auth: raw
                 .client_auth
                 .as_ref()
@@ -80,6 +82,9 @@ impl Checker<'_> {
         path: &Path<'_>,
     ) -> Option<model::TicketKeys> {
         let keys = path.key("ticket_keys");
+        if self.unclear(path, &["session_tickets"]) {
+            return None;
+        }
         if !raw.session_tickets {
             if !raw.ticket_keys.is_empty() {
                 self.error(&keys, "has no effect while \"session_tickets\" is false");
@@ -138,6 +143,7 @@ impl Checker<'_> {
             .map(|ca| self.pem(&ca, "CERTIFICATE-----", "certificate", &path.key("ca")));
         let identity = match (&raw.cert, &raw.key) {
             (Some(cert), Some(key)) => Some(self.certificate_and_key(cert, key, path)),
+            _ if self.unclear(path, &["cert", "key"]) => None,
             (Some(_), None) => {
                 self.error(
                     &path.key("cert"),

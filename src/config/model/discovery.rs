@@ -1,7 +1,7 @@
 //! Members of pools that are not addresses in the file, and how they are found.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,6 +13,12 @@ pub enum Endpoint {
     Address(Address),
     /// A DNS name, as it was written, and the port.
     Name(String, u16),
+}
+
+/// Somebody can listen there: neither unspecified nor for many at once. An IPv4 address within IPv6 counts as what it is.
+pub fn is_of_one_host(ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    !(ip.is_unspecified() || ip.is_multicast() || ip == Ipv4Addr::BROADCAST)
 }
 
 /// Where members of a pool come from, beside addresses in the file.

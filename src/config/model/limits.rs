@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+/// What a response counts for that its client keeps waiting, in bytes: a little more than what is held of one, in h2, on the
+/// way from the backend, and in the kernel.
+pub const UNREAD_RESPONSE: u64 = 128 * 1024;
+
 /// Deadlines and caps of one listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenerLimits {
@@ -14,6 +18,8 @@ pub struct ListenerLimits {
     pub idle_timeout: Duration,
     pub request_body: PaceLimits,
     pub response: PaceLimits,
+    /// `None`: vanished clients are not looked for.
+    pub tcp_keepalive: Option<TcpKeepalive>,
     /// Request line and header fields together, in bytes.
     pub max_header_bytes: usize,
     pub max_headers: usize,
@@ -27,6 +33,28 @@ pub struct ListenerLimits {
     /// Requests served on one HTTP/1 connection before it is closed.
     pub max_requests_per_connection: u32,
     pub max_concurrent_streams: u32,
+    /// Bytes of responses that an HTTP/2 connection may keep waiting.
+    pub max_unread: u64,
+}
+
+/// How vanished clients are found (RFC 9293, section 3.8.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpKeepalive {
+    /// Silence before the first probe.
+    pub idle: Duration,
+    pub interval: Duration,
+    /// Probes without an answer that end the connection.
+    pub probes: u32,
+}
+
+impl Default for TcpKeepalive {
+    fn default() -> TcpKeepalive {
+        TcpKeepalive {
+            idle: Duration::from_secs(60),
+            interval: Duration::from_secs(15),
+            probes: 4,
+        }
+    }
 }
 
 /// How slow a client may be in one direction.
@@ -48,6 +76,8 @@ pub struct AddressLimits {
     pub new: Option<u32>,
     /// Without a whole request head.
     pub unfinished: Option<u32>,
+    /// Bytes of responses that are kept waiting.
+    pub unread: Option<u64>,
     /// Balancers in front: their address stands for many clients.
     pub except: Vec<IpNet>,
 }
@@ -70,6 +100,7 @@ impl Default for ListenerLimits {
                 min_rate: 1024,
                 grace: Duration::from_secs(10),
             },
+            tcp_keepalive: Some(TcpKeepalive::default()),
             max_header_bytes: 32 * 1024,
             max_headers: 100,
             max_uri_bytes: 8 * 1024,
@@ -80,10 +111,12 @@ impl Default for ListenerLimits {
                 connections: Some(2_048),
                 new: Some(1_000),
                 unfinished: Some(256),
+                unread: Some(64 * 1024 * 1024),
                 except: Vec::new(),
             },
             max_requests_per_connection: 100_000,
             max_concurrent_streams: 100,
+            max_unread: 8 * 1024 * 1024,
         }
     }
 }

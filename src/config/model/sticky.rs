@@ -41,6 +41,8 @@ pub struct StickyCookie {
     pub same_site: SameSite,
     /// `Secure` on clear-text connections too.
     pub always_secure: bool,
+    /// Kept apart for each site that embeds this one.
+    pub partitioned: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,6 +14,8 @@ pub struct ListenerTls {
     pub only_tls13: bool,
     /// Refuse clients that ask for a name which no certificate has.
     pub close_unknown_names: bool,
+    /// Trusted proxies may ask for hosts that the connection's certificate is not made out to.
+    pub misdirected_from_proxies: bool,
     pub client_auth: Option<ClientAuth>,
     /// `None`: no session tickets.
     pub tickets: Option<TicketKeys>,

@@ -102,7 +102,7 @@ pub struct OutlierDetection {
     pub mode: OutlierMode,
     /// Failures in a row that eject a backend; `off` turns this rule off.
     pub consecutive_failures: OrOff<Count>,
-    /// Statuses that count as failures, beside connections that fail.
+    /// Statuses that count as failures, beside connections that fail; never 508, which is about the request (see `max_hops`).
     pub failure_status: Vec<StatusRange>,
     /// Eject a backend whose share of failures stands out from the pool's.
     pub error_rate: bool,

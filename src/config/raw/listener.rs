@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::text::{Address, Cidr, Name, Size, Timeout, UrlPath};
-use super::{FilterUse, timeout};
+use super::{FilterUse, OrOff, timeout};
 
 /// One address that clients connect to. HTTP/1.1 and HTTP/2 share it, in clear text and over TLS.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -26,6 +26,29 @@ pub struct Listener {
     /// Answers this path with the instance's own health, before routing and without a PROXY header: for the health
     /// checks of a balancer in front.
     pub health_path: Option<UrlPath>,
+    /// Field names with `_`, or another byte that is neither letter nor digit nor `-`. CGI and its heirs (WSGI, Rack, PHP) read
+    /// such a byte as `-`, so that a client's `X_Real_IP` would be the same to them as the `X-Real-IP` that Tidegate vouches
+    /// for. `drop_twins` takes out what would be read as a field that Tidegate, a route or a filter sets, takes out or checks;
+    /// `drop` takes out all such names; `refuse` answers 400; `keep` lets all of them through. `Content_Length` and
+    /// `Transfer_Encoding` are always refused.
+    #[serde(default)]
+    pub underscores_in_headers: UnderscoresInHeaders,
+    /// TRACE, which sends a request back as it arrived at the end, with everything that was added on the way: `refuse` answers
+    /// it with 405, `pass` forwards it, for as long as its `Max-Forwards` allows.
+    #[serde(default)]
+    pub trace: Trace,
+    /// What becomes of paths that two servers may read in two ways, so that a rule for `/admin` holds for the backend, too.
+    /// `strict` answers 400 to encoded separators (`%2F`, `%5C`), `\`, path parameters (`;x=1`, `%3B`), escapes of escapes
+    /// (`%252F`, `%2561`), overlong UTF-8 (`%C0%AF`) and escaped control bytes. `normalize` makes `/` of separators, takes
+    /// parameters away and forwards the normal form; escapes of escapes and worse are refused. `as_is` forwards the path as
+    /// it came: for backends that want `%2F` or `;`, such as npm registries (`/@scope%2Fname`), GitLab's API and Java servers
+    /// with `;jsessionid`. Whoever sets it must know that filters such as `jwt` on one path don't protect what the backend
+    /// finds behind another spelling of it. In all modes, routes and filters see the path decoded once, without empty and
+    /// dot segments; `..` above `/` or beside such an ambiguity, `%00` and broken escapes are refused. In `strict` and
+    /// `normalize`, a path with dot segments, or that begins with `//`, is forwarded in that form. Letters' case, and a dot
+    /// or space at the end of a name, are left to the backend. The query is never touched.
+    #[serde(default)]
+    pub paths: PathMode,
     /// Deadlines and caps.
     #[serde(default)]
     pub limits: ListenerLimits,
@@ -37,6 +60,23 @@ pub struct Listener {
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PathMode {
+    #[default]
+    Strict,
+    Normalize,
+    AsIs,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Trace {
+    #[default]
+    Refuse,
+    Pass,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ProxyProtocol {
     #[default]
@@ -45,7 +85,17 @@ pub enum ProxyProtocol {
     Required,
 }
 
-/// TLS towards clients. ALPN offers `h2` and `http/1.1`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UnderscoresInHeaders {
+    #[default]
+    DropTwins,
+    Drop,
+    Refuse,
+    Keep,
+}
+
+/// TLS towards clients. ALPN offers `h2`, `http/1.1` and `http/1.0`; a client that offers others only is refused.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListenerTls {
@@ -60,6 +110,11 @@ pub struct ListenerTls {
     /// What a client gets that asks for a name which no certificate has: the first certificate, or a closed connection.
     #[serde(default)]
     pub unknown_server_name: UnknownServerName,
+    /// What becomes of requests for a host that the certificate of their connection is not made out to: `refuse` answers 421,
+    /// so that the client connects anew under the right name; `allow_trusted_proxies` takes them from the peers in
+    /// `trusted_proxies`, and refuses them from all others. For a CDN that connects by one name and asks for many hosts.
+    #[serde(default)]
+    pub misdirected_requests: MisdirectedRequests,
     /// Ask clients for certificates.
     pub client_auth: Option<ClientAuth>,
     /// Let clients resume sessions by tickets. Keys come from `ticket_keys`, else from `cluster.secret`, so that every
@@ -97,6 +152,14 @@ pub enum UnknownServerName {
     #[default]
     DefaultCertificate,
     Close,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MisdirectedRequests {
+    #[default]
+    Refuse,
+    AllowTrustedProxies,
 }
 
 /// Certificates of clients. Who a client is reaches backends in `X-Forwarded-Client-Cert`, which clients cannot set
@@ -159,7 +222,7 @@ pub struct ListenerLimits {
     pub request_body_idle_timeout: Timeout,
     /// Bytes a second that a client must send of its request body, on average and after `min_rate_grace`; 0 is no limit.
     /// Time that it earns by being faster is kept up to `request_body_idle_timeout`. Over HTTP/2 the stream is reset, and
-    /// once the response has begun, or on a connection that carries gRPC, bodies may take any time: it is a conversation.
+    /// once the response has begun, bodies may take any time: it is a conversation. So may those of `streaming` routes and pools.
     pub request_body_min_rate: Size,
     /// The longest time in which a client takes nothing of a response that waits for it. A backend that is silent does
     /// not count, nor do connections that were upgraded, such as WebSockets.
@@ -169,12 +232,15 @@ pub struct ListenerLimits {
     /// How long both rates are not looked at. A client that does nothing at all is cut after this, or after the idle
     /// timeout if that is shorter.
     pub min_rate_grace: Timeout,
-    /// Request line and header fields together, 1KiB to 1MiB; more is answered with 431.
+    /// Asks clients that have been silent for a while whether they are still there, so that one that vanished, such as the
+    /// other end of an idle WebSocket, is found; `off` does not ask.
+    pub tcp_keepalive: OrOff<TcpKeepalive>,
+    /// Request line and header fields together, 1KiB to 1MiB; more is answered with 431. Over HTTP/2 without what HPACK saves.
     pub max_header_bytes: Size,
-    /// Header fields of a request; more are answered with 431.
+    /// Header fields of a request; more are answered with 431. Cookies that HTTP/2 sends one by one count as one.
     #[schemars(range(min = 1, max = 256))]
     pub max_headers: u32,
-    /// The request target, 64 bytes up to `max_header_bytes`; more is answered with 414.
+    /// The request target, 64 bytes up to `max_header_bytes` and at most 65534 bytes; more is answered with 414.
     pub max_uri_bytes: Size,
     /// Full TLS handshakes that may wait for a thread; further ones are closed. Full handshakes have threads of their own,
     /// half as many as `threads`, at a lower priority, so that a flood of them delays neither requests nor resumptions; not
@@ -200,6 +266,12 @@ pub struct ListenerLimits {
     /// Connections of one client address that have not brought a whole request head yet; 0 is no limit.
     #[schemars(range(max = 10_000_000))]
     pub max_unfinished_per_address: u32,
+    /// Bytes of responses that the clients of one address may keep waiting in memory; 0 is no limit. A response counts for
+    /// 128KiB while its client has taken nothing of it for two seconds. Beyond the limit the ones that wait for longest are
+    /// given up: their HTTP/2 streams or HTTP/1 connections are reset.
+    pub max_unread_per_address: Size,
+    /// The same of one HTTP/2 connection, 128KiB or more. An HTTP/1 connection has only one response.
+    pub max_unread_per_connection: Size,
     /// Networks that the limits per address don't hold for, as an address there stands for many clients: a balancer of
     /// layer 4 that sends no PROXY header, cluster nodes that translate addresses. The listener's `trusted` and the global
     /// `trusted_proxies` are always among them.
@@ -210,6 +282,30 @@ pub struct ListenerLimits {
     /// Streams open at once on one HTTP/2 connection.
     #[schemars(range(min = 1, max = 10_000))]
     pub max_concurrent_streams: u32,
+}
+
+/// TCP keepalive of clients' connections (RFC 9293, section 3.8.4). What is sent and not acknowledged for `idle` and
+/// `probes` times `interval` together ends a connection, too, also one that is closed already.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TcpKeepalive {
+    /// Silence before the first probe, in whole seconds, up to 9 h.
+    pub idle: Timeout,
+    /// Between two probes, in whole seconds, up to 9 h.
+    pub interval: Timeout,
+    /// Probes without an answer after which the connection ends.
+    #[schemars(range(min = 1, max = 100))]
+    pub probes: u32,
+}
+
+impl Default for TcpKeepalive {
+    fn default() -> Self {
+        Self {
+            idle: timeout(60_000),
+            interval: timeout(15_000),
+            probes: 4,
+        }
+    }
 }
 
 impl Default for ListenerLimits {
@@ -224,6 +320,7 @@ impl Default for ListenerLimits {
             response_idle_timeout: timeout(60_000),
             response_min_rate: Size(1024),
             min_rate_grace: timeout(10_000),
+            tcp_keepalive: OrOff::On(TcpKeepalive::default()),
             max_header_bytes: Size(32 * 1024),
             max_headers: 100,
             max_uri_bytes: Size(8 * 1024),
@@ -233,6 +330,8 @@ impl Default for ListenerLimits {
             max_connections_per_address: 2_048,
             max_new_per_address: 1_000,
             max_unfinished_per_address: 256,
+            max_unread_per_address: Size(64 * 1024 * 1024),
+            max_unread_per_connection: Size(8 * 1024 * 1024),
             shared_addresses: Vec::new(),
             max_requests_per_connection: 100_000,
             max_concurrent_streams: 100,

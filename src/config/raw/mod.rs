@@ -20,8 +20,9 @@ use serde::{Deserialize, Serialize};
 pub(super) use discovery::{Addresses, Discover, DiscoverDns, DiscoverHttp, Discovery};
 pub(super) use health::{HealthCheck, OutlierDetection, OutlierMode, ProbeType};
 pub(super) use listener::{
-    Certificate, ClientAuth, ClientAuthMode, Listener, ListenerLimits, ListenerTls, ProxyProtocol,
-    TlsVersion, UnknownServerName,
+    Certificate, ClientAuth, ClientAuthMode, Listener, ListenerLimits, ListenerTls,
+    MisdirectedRequests, PathMode, ProxyProtocol, TcpKeepalive, TlsVersion, Trace,
+    UnderscoresInHeaders, UnknownServerName,
 };
 pub(super) use overload::{Overload, OverloadDelays, OverloadShares};
 pub(super) use pool::{
@@ -35,7 +36,7 @@ pub(super) use route::{
 
 pub(super) use sticky::{Cluster, OnOverload, SameSite, Secret, Sticky};
 
-use text::{AccessLog, AdminAddress, Cidr, Duration};
+use text::{AccessLog, AdminAddress, Cidr, Duration, HostPattern, Via};
 
 /// The configuration of one Tidegate instance.
 ///
@@ -53,7 +54,11 @@ pub struct Config {
     #[schemars(range(min = 1, max = 1024))]
     pub threads: Option<u32>,
     /// Networks whose `X-Forwarded-*` and `X-Request-ID` headers are believed; from all others they are
-    /// replaced. List what stands in front, such as a CDN, never the whole internet.
+    /// replaced. List what stands in front, such as a CDN, never the whole internet. The client is the right-most address of
+    /// `X-Forwarded-For` that is in none of these networks, or the left-most where all are; a port, brackets and quotes are
+    /// read. Where something else stands there, such as `unknown`, nobody knows the client: it is in no network of
+    /// `match.client` or of a filter, limits count it apart, and backends get `unknown` in place of the chain. `Forwarded`
+    /// (RFC 7239) is passed on from these networks and never asked who the client is.
     #[serde(default)]
     pub trusted_proxies: Vec<Cidr>,
     /// The listener for operators: health, metrics and status.
@@ -74,6 +79,16 @@ pub struct Config {
     /// How backends are found that are not addresses in this file: by DNS, in files of their own, or over HTTP.
     #[serde(default)]
     pub discovery: Discovery,
+    /// How many instances of Tidegate a request may have passed before it comes here. One that has passed more is answered
+    /// with 508: a pool leads back to its own listener, directly or through others. Instances count by the request field
+    /// `X-Tidegate-Hops`. A 508 is never tried again and is no failure of the backend that it came from.
+    #[serde(default = "max_hops")]
+    #[schemars(range(min = 1, max = 100))]
+    pub max_hops: u32,
+    /// The name by which this instance adds itself to the field `Via` of requests and of backends' responses (RFC 9110, section
+    /// 7.6.3), such as `edge-1`: `1.1 edge-1`, with the version over which the message came. Default: `off`.
+    #[serde(default)]
+    pub via: Via,
     /// Where clients connect.
     #[schemars(length(min = 1))]
     pub listeners: Vec<Listener>,
@@ -86,13 +101,23 @@ pub struct Config {
     pub pools: BTreeMap<String, Pool>,
 }
 
+fn max_hops() -> u32 {
+    10
+}
+
 /// The listener for operators.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Admin {
     /// Where `/healthz`, `/readyz`, `/metrics` and `/status` are served; `none` serves them nowhere. It has no access
-    /// control, so it belongs on loopback or on a network that only operators reach.
+    /// control, so it belongs on loopback or on a network that only operators reach. Web pages are kept out: a request with
+    /// a foreign `Origin` or from another site is refused, and one that changes something needs
+    /// `Content-Type: application/json`.
     pub listen: AdminAddress,
+    /// Names by which operators and scrapers reach this listener, exact or with `*.` in front, such as
+    /// `tidegate.monitoring.svc`. A request whose `Host` is neither listed here nor an IP address nor `localhost` gets a 403:
+    /// a web page could have let its own name point here (DNS rebinding). `/healthz` and `/readyz` are answered under any name.
+    pub hosts: Vec<HostPattern>,
 }
 
 impl Default for Admin {
@@ -100,6 +125,7 @@ impl Default for Admin {
         let loopback = std::net::SocketAddr::from(([127, 0, 0, 1], 9901));
         Self {
             listen: AdminAddress(Some(super::model::Address::Tcp(loopback))),
+            hosts: Vec::new(),
         }
     }
 }

@@ -17,7 +17,8 @@ pub struct Overload {
     /// Open files, in percent of the limit (`RLIMIT_NOFILE`; the soft limit is raised to the hard one at start).
     pub descriptors: OverloadShares,
     /// Memory, in percent of the limit of the control group or, where it has none, memory of this process in percent of the
-    /// machine's.
+    /// machine's. From its first step on, responses are given up, too, whose clients have taken nothing of them for two
+    /// seconds.
     pub memory: OverloadShares,
     /// How long a task that is ready waits for a worker thread: the shortest wait of the last second.
     pub lag: OverloadDelays,

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::text::{BackendAddress, Duration, HeaderValue, Host, Label, StatusRange, Timeout};
+use super::text::{BackendAddress, Duration, HeaderValue, Host, Label, Size, StatusRange, Timeout};
 use super::{
     Discover, Factor, HashKey, HealthCheck, OrOff, OutlierDetection, Percent, Sticky, seconds,
     timeout,
@@ -152,6 +152,11 @@ pub struct Upstream {
     pub max_streams: u32,
     /// The Host that backends see; default: the client's.
     pub host: Option<HeaderValue>,
+    /// Requests here may be streams, whose clients stay silent for as long as they like before they end them: gRPC calls with
+    /// client or bidirectional streaming, chunked uploads of live data. The listener's `request_body_idle_timeout` and
+    /// `request_body_min_rate` don't hold for them; `timeouts` still do, so set `first_byte` and `total` as long as a
+    /// client may wait. Without it, the body of an HTTP/2 request may still take any time once its response has begun.
+    pub streaming: bool,
 }
 
 impl Default for Upstream {
@@ -162,6 +167,7 @@ impl Default for Upstream {
             idle_timeout: timeout(30_000),
             max_streams: 100,
             host: None,
+            streaming: false,
         }
     }
 }
@@ -218,6 +224,9 @@ pub struct Timeouts {
     /// All attempts together, up to the response's head: then 504 (an HTTP/2 stream whose backend sends its head too slowly
     /// is reset). What comes after the head and upgraded connections are not cut by it.
     pub total: Timeout,
+    /// Longest silence of both sides after a 101, when the connection speaks another protocol, such as WebSocket. The other
+    /// timeouts hold until then and not after.
+    pub tunnel_idle_timeout: Timeout,
 }
 
 impl Default for Timeouts {
@@ -229,6 +238,7 @@ impl Default for Timeouts {
             write: timeout(30_000),
             per_try: None,
             total: timeout(60_000),
+            tunnel_idle_timeout: timeout(3_600_000),
         }
     }
 }
@@ -241,7 +251,8 @@ pub struct Retry {
     /// up to 3 are made.
     #[schemars(range(max = 10))]
     pub attempts: u32,
-    /// Response statuses that are retried for idempotent requests, each one from 400 to 599.
+    /// Response statuses that are retried for idempotent requests, each one from 400 to 599. A range leaves out 508, which says
+    /// that the request goes in a circle (see `max_hops`).
     pub on_status: Vec<StatusRange>,
     /// Retries in flight, in percent of the requests in flight: what keeps retries from drowning a weak pool.
     pub budget_percent: Percent,
@@ -255,6 +266,8 @@ pub struct Retry {
     pub backoff_min: Duration,
     /// Longest pause.
     pub backoff_max: Duration,
+    /// How much of a request's body is kept for further attempts, in memory. A request that has sent more is not tried again.
+    pub buffer: Size,
 }
 
 impl Default for Retry {
@@ -271,6 +284,7 @@ impl Default for Retry {
             budget_min_per_second: 10,
             backoff_min: Duration(std::time::Duration::from_millis(25)),
             backoff_max: Duration(std::time::Duration::from_millis(250)),
+            buffer: Size(64 * 1024),
         }
     }
 }

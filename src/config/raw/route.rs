@@ -57,6 +57,8 @@ pub struct Route {
     pub criticality: Criticality,
     /// Largest request body; more is answered with 413. Default: no limit, as bodies are streamed and never held.
     pub max_body: Option<Size>,
+    /// Replaces `upstream.streaming` of the pool for this route: whether requests may be streams, whose bodies take any time.
+    pub streaming: Option<bool>,
     /// Let GET, HEAD and OPTIONS requests without a body go to the backend before the TLS handshake is done, on listeners
     /// with `early_data`. Only where an attacker may repeat a request without harm: a page, not an account's balance.
     #[serde(default)]
@@ -72,7 +74,7 @@ pub struct Match {
     pub listener: Option<OneOrMany<String>>,
     /// The host, without port: a name, or `*.example.com` for one label or more in front.
     pub host: Option<HostPattern>,
-    /// Exactly this path.
+    /// Exactly this path, and no other: many servers give the same answer for `/admin/`, so protect with `path_prefix`.
     pub path: Option<UrlPath>,
     /// Whole segments: `/api` is `/api` and `/api/x`, not `/apix`.
     pub path_prefix: Option<UrlPath>,
@@ -88,7 +90,8 @@ pub struct Match {
     pub query: Option<Conditions>,
     /// Cookies, in the same two forms.
     pub cookies: Option<Conditions>,
-    /// Networks of the client's address: PROXY header and trusted proxies are taken into account.
+    /// Networks of the client's address: PROXY header and trusted proxies are taken into account. A client that nobody knows
+    /// (see `trusted_proxies`) is in none.
     #[serde(default)]
     pub client: Vec<Cidr>,
     /// The client's certificate, on listeners with `tls.client_auth`. `{}` is any that holds.
@@ -239,7 +242,8 @@ impl Default for Respond {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rewrite {
-    /// `true` takes the matched `path_prefix` away: `/api/orders/1` under `/api/orders` becomes `/1`.
+    /// `true` takes the matched `path_prefix` away: `/api/orders/1` under `/api/orders` becomes `/1`. What follows stays as
+    /// the client sent it, but for slashes at the new beginning, of which one is left.
     #[serde(default)]
     pub strip_prefix: bool,
     /// Takes the place of the matched `path_prefix`.
@@ -248,7 +252,8 @@ pub struct Rewrite {
     pub regex: Option<RewriteRegex>,
 }
 
-/// Applies to the path, never to the query.
+/// Applies to the path in its normal form, never to the query. What the pattern does not match, and what its groups stand
+/// for, stays as the client sent it. A result that could be read in two ways is answered with 400; see `listeners[].paths`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RewriteRegex {
@@ -302,6 +307,8 @@ pub struct TimeoutOverrides {
     pub per_try: Option<Timeout>,
     /// All attempts together, up to the response's head.
     pub total: Option<Timeout>,
+    /// Silence of both sides after a 101.
+    pub tunnel_idle_timeout: Option<Timeout>,
 }
 
 /// What a route changes of its pool's `retry`.

@@ -52,6 +52,11 @@ pub struct Sticky {
     /// Put `__Host-` in front of the name: browsers then take it over TLS only, from this very host, for all paths.
     #[serde(default)]
     pub host_prefix: bool,
+    /// Add `Partitioned` (CHIPS) and `Secure`: browsers keep one such cookie for each site that embeds this one in a frame,
+    /// and take it there where they block cookies of third parties. Needs `same_site: none`, without which no frame of
+    /// another site sends cookies.
+    #[serde(default)]
+    pub partitioned: bool,
     /// Keys of this pool's own, instead of those made of `cluster.secret`: the first one seals, all open. To change a key,
     /// put the new one first on all instances, and take the old one away after `ttl`. Each at least 32 bytes, as from
     /// `openssl rand -base64 32`.

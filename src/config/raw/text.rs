@@ -1,8 +1,10 @@
 //! Words with a meaning: durations, sizes, addresses, names. Each has one parser, used by the validator (through the
 //! schema's `format`) and by serde; what it says completes the sentence that begins with the value.
 
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+mod address;
+mod names;
+
+use std::net::SocketAddr;
 
 use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -88,23 +90,27 @@ words! {
     /// A plain number of bytes, or with a unit: `64KiB`, `1MiB`, `10MB`.
     Size(u64) "byte-size" ["string", "integer"] "a size such as \"64KiB\", \"10MB\" or a number of bytes", size, show_size;
     /// `10.0.0.0/8`, or one address.
-    Cidr(IpNet) "cidr" "string" "a network such as \"10.0.0.0/8\"", cidr, ToString::to_string;
+    Cidr(IpNet) "cidr" "string" "a network such as \"10.0.0.0/8\"", address::network, ToString::to_string;
     /// Where to listen.
     Address(model::Address) "listen-address" "string" "an address such as \"0.0.0.0:8080\", \"[::1]:80\" or \"unix:/path\"",
-        address, show_address;
+        address::listen, show_address;
     /// Where to connect.
     BackendAddress(model::Endpoint) "backend-address" "string" "an address such as \"10.0.1.10:8080\", \"app.internal:8080\" or \"unix:/path\"",
-        backend_address, show_endpoint;
+        address::backend, show_endpoint;
     /// A name in DNS, with or without a final dot.
-    DnsName(String) "dns-name" "string" "a DNS name such as \"app.internal\"", dns_name, String::clone;
+    DnsName(String) "dns-name" "string" "a DNS name such as \"app.internal\"", names::dns_name, String::clone;
     /// An address, with port 53 unless it has another.
     ResolverAddress(SocketAddr) "resolver-address" "string" "an address such as \"10.0.0.2\" or \"10.0.0.2:53\"",
-        resolver_address, ToString::to_string;
+        address::resolver, ToString::to_string;
     /// An address, or `none`.
     AdminAddress(Option<model::Address>) "address-or-none" "string" "an address such as \"127.0.0.1:9901\", or \"none\"",
-        admin_address, |a| a.as_ref().map_or("none".into(), show_address);
+        address::admin, |a| a.as_ref().map_or("none".into(), show_address);
     /// `stdout`, `off`, or a file's path.
     AccessLog(model::AccessLog) "access-log" "string" "\"stdout\", \"off\" or a file's path", access_log, show_access_log;
+    /// A pseudonym for `Via` (RFC 9110, section 7.6.3), or `off`.
+    #[derive(Default)]
+    Via(Option<String>) "pseudonym" "string" "a name such as \"edge-1\", or \"off\"", via,
+        |name| name.clone().unwrap_or_else(|| "off".into());
     /// Names of listeners and pools: metric labels and parts of URLs.
     Name(String) "name" "string" "a name of letters, digits, \"_\", \"-\" and \".\"", name, String::clone;
     /// Names that may hold addresses and paths: routes, backends, zones.
@@ -132,6 +138,24 @@ words! {
     Pattern(String) "regex" "string" "a regular expression", pattern, String::clone;
     /// One status or a range, both ends included.
     StatusRange((u16, u16)) "status-range" ["string", "integer"] "a status such as 404 or \"200-299\"", status_range, show_range;
+}
+
+/// A word that a `format` takes, in place of one that it does not: names and addresses differ by their number.
+pub(crate) fn stand_in(format: &str, number: usize) -> String {
+    match format {
+        "duration-with-unit" | "duration-above-zero" => "1s".into(),
+        "byte-size" => "64KiB".into(),
+        "cidr" | "resolver-address" => "192.0.2.1".into(),
+        "listen-address" | "backend-address" | "address-or-none" => {
+            format!("unix:/stand-in/{number}")
+        }
+        "access-log" | "pseudonym" => "off".into(),
+        "http-method" => "GET".into(),
+        "url-path" => "/".into(),
+        "regex" | "header-value" => String::new(),
+        "status-range" => "500".into(),
+        _ => format!("stand-in-{number}"),
+    }
 }
 
 /// Compiles a pattern that must match the whole text.
@@ -255,138 +279,6 @@ pub(crate) fn show_size(size: &u64) -> String {
     }
 }
 
-fn cidr(text: &str) -> Result<IpNet, String> {
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(IpNet::from(address));
-    }
-    let net: IpNet = text
-        .parse()
-        .map_err(|_| "is not a network; write one such as \"10.0.0.0/8\" or \"fd00::/8\"")?;
-    if net.addr() == net.network() {
-        return Ok(net);
-    }
-    let (all, one) = (net.trunc(), IpNet::from(net.addr()));
-    Err(format!(
-        "has bits set after its prefix; write \"{all}\" for the network or \"{one}\" for the address"
-    ))
-}
-
-fn address(text: &str) -> Result<model::Address, String> {
-    if let Some(path) = text.strip_prefix("unix:") {
-        return unix(path);
-    }
-    text.parse::<SocketAddr>()
-        .map(model::Address::Tcp)
-        .map_err(|_| {
-            if text.starts_with(':') {
-                return format!("has no IP address; write \"0.0.0.0{text}\" or \"[::]{text}\"");
-            }
-            if text.starts_with('/') {
-                return format!("is not an address; write \"unix:{text}\" for a Unix socket");
-            }
-            if text.parse::<IpAddr>().is_ok() {
-                return "has no port; write one such as \"127.0.0.1:8080\" or \"[::1]:8080\""
-                    .into();
-            }
-            "is not an address; write \"IP:PORT\", \"[IPv6]:PORT\" or \"unix:/path\"".into()
-        })
-}
-
-/// `sockaddr_un` holds 108 bytes, one of them the final NUL (unix(7)).
-fn unix(path: &str) -> Result<model::Address, String> {
-    if !path.starts_with('/') || path.contains('\0') {
-        return Err("must be absolute; write \"unix:/path\"".into());
-    }
-    if path.len() > 107 {
-        return Err("has a path longer than 107 bytes, the most for a Unix socket".into());
-    }
-    Ok(model::Address::Unix(PathBuf::from(path)))
-}
-
-fn backend_address(text: &str) -> Result<model::Endpoint, String> {
-    match address(text) {
-        Ok(model::Address::Tcp(socket)) if socket.port() == 0 => {
-            Err("has port 0; write the backend's port".into())
-        }
-        Ok(model::Address::Tcp(socket)) if !is_of_one_host(socket.ip()) => {
-            Err("is no address to connect to; write the backend's own".into())
-        }
-        Ok(address) => Ok(model::Endpoint::Address(address)),
-        Err(message) if text.parse::<IpAddr>().is_ok() || text.starts_with(['/', ':']) => {
-            Err(message)
-        }
-        Err(message) if text.starts_with("unix:") => Err(message),
-        Err(_) => name_and_port(text),
-    }
-}
-
-/// Somebody can listen there: neither unspecified nor for many at once.
-fn is_of_one_host(ip: IpAddr) -> bool {
-    let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
-    !(ip.is_unspecified() || ip.is_multicast() || broadcast)
-}
-
-fn name_and_port(text: &str) -> Result<model::Endpoint, String> {
-    let neither = "is neither an address nor a DNS name with a port; write \"IP:PORT\", \"[IPv6]:PORT\", \"NAME:PORT\" or \"unix:/path\"";
-    if text.contains("://") {
-        return Err("is a URL; write host and port alone".into());
-    }
-    let Some((name, port)) = text.rsplit_once(':') else {
-        return Err(match dns_name(text) {
-            Ok(name) => format!("has no port; write one such as \"{name}:8080\""),
-            Err(_) => neither.into(),
-        });
-    };
-    let name = dns_name(name).map_err(|_| neither.to_owned())?;
-    match port.parse::<u16>() {
-        Ok(0) => Err("has port 0; write the backend's port".into()),
-        Ok(port) => Ok(model::Endpoint::Name(name, port)),
-        Err(_) => Err(format!("has no port; write one such as \"{name}:8080\"")),
-    }
-}
-
-/// Letters, digits, `-` and `_` (names of services, and of containers) in labels of at most 63 (RFC 1035, section 2.3.4);
-/// the last one has a letter, or it would be a broken IP address.
-fn dns_name(text: &str) -> Result<String, String> {
-    let ok = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
-    let label_ok = |l: &str| {
-        !l.is_empty()
-            && l.len() <= 63
-            && l.bytes().all(ok)
-            && !l.starts_with('-')
-            && !l.ends_with('-')
-    };
-    let name = text.strip_suffix('.').unwrap_or(text);
-    let last = name.rsplit('.').next().unwrap_or_default();
-    let numeric = last.bytes().all(|b| b.is_ascii_digit());
-    if name.len() > 253 || numeric || !name.split('.').all(label_ok) {
-        return Err(
-            "is not a DNS name; write one such as \"app.internal\" (xn-- form for other scripts)"
-                .into(),
-        );
-    }
-    Ok(text.to_ascii_lowercase())
-}
-
-fn resolver_address(text: &str) -> Result<SocketAddr, String> {
-    let address = text
-        .parse::<IpAddr>()
-        .map(|ip| SocketAddr::new(ip, 53))
-        .or_else(|_| text.parse::<SocketAddr>())
-        .map_err(|_| "is not an IP address; write one such as \"10.0.0.2\" or \"10.0.0.2:53\"")?;
-    if address.port() == 0 || !is_of_one_host(address.ip()) {
-        return Err("is no address to send to; write the DNS server's own".into());
-    }
-    Ok(address)
-}
-
-fn show_endpoint(endpoint: &model::Endpoint) -> String {
-    match endpoint {
-        model::Endpoint::Address(address) => show_address(address),
-        model::Endpoint::Name(name, port) => format!("{name}:{port}"),
-    }
-}
-
 pub(crate) fn show_address(address: &model::Address) -> String {
     match address {
         model::Address::Tcp(socket) => socket.to_string(),
@@ -394,11 +286,10 @@ pub(crate) fn show_address(address: &model::Address) -> String {
     }
 }
 
-fn admin_address(text: &str) -> Result<Option<model::Address>, String> {
-    if text == "none" {
-        Ok(None)
-    } else {
-        address(text).map(Some)
+fn show_endpoint(endpoint: &model::Endpoint) -> String {
+    match endpoint {
+        model::Endpoint::Address(address) => show_address(address),
+        model::Endpoint::Name(name, port) => format!("{name}:{port}"),
     }
 }
 
@@ -411,6 +302,20 @@ fn access_log(text: &str) -> Result<model::AccessLog, String> {
         }
         _ => Err(
             "is not known; write \"stdout\", \"off\" or a path such as \"/var/log/access.log\""
+                .into(),
+        ),
+    }
+}
+
+fn via(text: &str) -> Result<Option<String>, String> {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    match text {
+        "off" => Ok(None),
+        name if (1..=64).contains(&name.len()) && name.bytes().all(token) => {
+            Ok(Some(name.to_owned()))
+        }
+        _ => Err(
+            "is no pseudonym; write 1 to 64 letters, digits, \"-\", \"_\" or \".\", or \"off\""
                 .into(),
         ),
     }

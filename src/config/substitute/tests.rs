@@ -79,8 +79,30 @@ fn files_are_relative_to_the_config_and_lose_one_newline() {
         expanded,
         Expanded {
             text: "<two\n>".into(),
-            from_file: true
+            from_file: true,
+            origins: vec!["the file secret".into()],
         }
     );
     assert_eq!(substitution.files, [dir.path().join("secret")]);
+}
+
+#[test]
+fn substitutions_are_words_to_the_parser_and_nothing_else_is_touched() {
+    for (text, hides) in [
+        ("{a: ${B}}", true),
+        ("[${A:-x, y}]", true),
+        ("a: ${A:-b: c #d}", true),
+        ("a: $${B}", false),
+        ("a: $$", false),
+        ("a: ${", false),
+        ("a: ${\nb: }", false),
+        ("a: $B {c}", false),
+        ("a: \u{e4} ${A:-\u{e4}}", true),
+    ] {
+        let hidden = hide(text);
+        assert_eq!(hidden != text, hides, "{text}");
+        assert_eq!(hidden.chars().count(), text.chars().count(), "{text}");
+        assert_eq!(reveal(&hidden), text);
+    }
+    assert_eq!(hide("[${A:-\"x\\n\", y}]").matches(['"', '\\']).count(), 3);
 }

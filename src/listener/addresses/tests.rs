@@ -8,6 +8,7 @@ const LIMITS: AddressLimits = AddressLimits {
     connections: Some(4),
     new: Some(10),
     unfinished: Some(2),
+    unread: Some(100),
     except: Vec::new(),
 };
 
@@ -110,6 +111,7 @@ fn balancers_in_front_and_no_limits_take_no_place() {
         connections: None,
         new: None,
         unfinished: None,
+        unread: None,
         except: Vec::new(),
     };
     assert!(table.0.admit(address, &none, table.1).unwrap().is_none());
@@ -134,4 +136,34 @@ fn what_is_gone_is_forgotten_and_memory_is_bounded() {
         let empty = shard.entries.values().filter(|e| e.connections == 0);
         assert_eq!(empty.count(), shard.remembered);
     }
+}
+
+#[test]
+fn what_the_connections_of_an_address_keep_waiting_is_added_up() {
+    let table = Table::new();
+    let (one, two) = (
+        table.admit("192.0.2.1", 0).unwrap().unwrap(),
+        table.admit("192.0.2.1", 0).unwrap().unwrap(),
+    );
+    let other = table.admit("192.0.2.2", 0).unwrap().unwrap();
+    let mut over = Vec::new();
+    for (place, bytes) in [
+        (&one, 60),
+        (&two, 40),
+        (&other, 90),
+        (&two, 70),
+        (&one, 50),
+        (&one, 0),
+    ] {
+        over.push(place.keep_unread(bytes, &LIMITS));
+    }
+    assert_eq!(over, [0, 0, 0, 30, 20, 0]);
+    assert_eq!(one.keep_unread(31, &LIMITS), 1);
+    drop(two);
+    assert_eq!(one.keep_unread(100, &LIMITS), 0);
+    let none = AddressLimits {
+        unread: None,
+        ..LIMITS
+    };
+    assert_eq!(one.keep_unread(1 << 40, &none), 0);
 }

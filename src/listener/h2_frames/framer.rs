@@ -5,6 +5,8 @@ use super::FrameKind;
 
 const HEADER: usize = 9;
 const ACK: u8 = 0x1;
+/// `:status: 400` in the static table (RFC 7541 appendix A).
+const INDEXED_400: u8 = 0x80 | 12;
 
 /// The nine bytes in front of a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +44,7 @@ pub struct Framer {
     frame: Option<FrameHead>,
     /// Payload bytes of the frame still to come.
     remaining: usize,
+    /// The number that is being read, or the first bytes of a header block.
     item: [u8; 8],
     item_filled: usize,
 }
@@ -57,6 +60,20 @@ impl Framer {
         self.frame
     }
 
+    /// Whether the frame that has just ended is a header block with nothing in it but `:status`, and if so, whether that is
+    /// 400. h2 and Pingora answer so by themselves; every answer of ours has a `Date`, at the least.
+    pub fn ended_with_status_only(&self, frame: FrameHead) -> Option<bool> {
+        let length = match self.item.get(..self.item_filled)? {
+            // Indexed (RFC 7541 6.1).
+            [byte, ..] if byte & 0x80 != 0 => 1,
+            // A literal beside the name `:status`, index 8 (RFC 7541 6.2).
+            [0x48 | 0x08 | 0x18, value, ..] => 2 + usize::from(value & 0x7f),
+            _ => return None,
+        };
+        let is_whole = frame.kind == FrameKind::Headers && frame.length == length;
+        is_whole.then(|| self.item[0] == INDEXED_400)
+    }
+
     /// The next event; `None` when all of `rest` is taken.
     pub fn next(&mut self, rest: &mut &[u8]) -> Option<Event> {
         loop {
@@ -64,7 +81,7 @@ impl Framer {
                 return self.header(rest).map(Event::Begin);
             };
             if self.remaining == 0 {
-                (self.frame, self.filled, self.item_filled) = (None, 0, 0);
+                (self.frame, self.filled) = (None, 0);
                 return Some(Event::End(frame));
             }
             if rest.is_empty() {
@@ -93,6 +110,7 @@ impl Framer {
             stream: u32::from_be_bytes([s1 & 0x7f, s2, s3, s4]),
         };
         (self.frame, self.remaining, self.filled) = (Some(frame), frame.length, 0);
+        self.item_filled = 0;
         Some(frame)
     }
 
@@ -101,6 +119,7 @@ impl Framer {
             FrameKind::Settings if frame.flags & ACK == 0 => 6,
             FrameKind::RstStream | FrameKind::WindowUpdate => 4,
             FrameKind::Goaway => 8,
+            FrameKind::Headers => 2,
             _ => 0,
         };
         if wanted == 0 || self.item_filled == wanted {
@@ -113,7 +132,8 @@ impl Framer {
         let taken = self.take(rest, wanted - from);
         self.item[from..from + taken].copy_from_slice(&bytes[..taken]);
         self.item_filled += taken;
-        (self.item_filled == wanted).then(|| self.item(frame))
+        let is_number = frame.kind != FrameKind::Headers;
+        (is_number && self.item_filled == wanted).then(|| self.item(frame))
     }
 
     /// Passes over at most `most` bytes of the payload; says how many.
@@ -151,6 +171,38 @@ mod tests {
             }
         }
         all
+    }
+
+    #[test]
+    fn answers_with_nothing_but_a_status_are_told_from_others() {
+        let told = |block: &[u8], cut: usize| {
+            let length = u8::try_from(block.len()).unwrap();
+            let head = [0, 0, length, 1, 5, 0, 0, 0, 1];
+            let (mut framer, mut told) = (Framer::default(), None);
+            for mut rest in [&head[..], block].concat().chunks(cut) {
+                while let Some(event) = framer.next(&mut rest) {
+                    if let Event::End(frame) = event {
+                        told = framer.ended_with_status_only(frame);
+                    }
+                }
+            }
+            told
+        };
+        for (block, wanted) in [
+            (&[0x8c][..], Some(true)),
+            (&[0x88], Some(false)),
+            (&[0xbe], Some(false)),
+            (b"\x48\x03431", Some(false)),
+            (&[0x48, 0x82, 0x68, 0x1f], Some(false)),
+            (&[0x8c, 0xbf], None),
+            (&[0x48, 0x82, 0x68, 0x1f, 0xbf], None),
+            (b"\x0f\x0d\x01\x30", None),
+            (&[], None),
+        ] {
+            for cut in [1, 2, 9, 100] {
+                assert_eq!(told(block, cut), wanted, "{block:?}");
+            }
+        }
     }
 
     #[test]

@@ -1,7 +1,13 @@
 //! Field lines (RFC 9112 5) and what they say about framing (RFC 9112 6).
 
 use super::line::{RequestLine, is_token_byte};
+use super::names::{self, Name};
 use super::{Framing, HeadFacts, Refusal, Version, host};
+
+/// A body longer than this is none: numbers from 2^63 on are negative to many a backend.
+const MAX_LENGTH: u64 = i64::MAX as u64;
+/// Options that all Connection fields may have together. More is an attack on who reads them.
+const MAX_OPTIONS: usize = 9;
 
 /// What was learnt from the field lines so far.
 #[derive(Debug, Default)]
@@ -14,8 +20,14 @@ pub(super) struct Fields {
     close: bool,
     keep_alive: bool,
     connection_upgrade: bool,
+    /// Options of all Connection fields.
+    options: usize,
+    /// One of them names a field.
+    nominates: bool,
     upgrade: bool,
     expect_continue: bool,
+    cookies: usize,
+    odd_names: bool,
 }
 
 impl Fields {
@@ -26,6 +38,8 @@ impl Fields {
             return Err(Refusal::TooManyHeaders);
         }
         let (name, rest) = split(line)?;
+        self.odd_names |= name.is_odd;
+        let name = name.bytes;
         check_value(rest)?;
         let value = rest.trim_ascii();
         match name.len() {
@@ -35,6 +49,10 @@ impl Fields {
             }
             6 if name.eq_ignore_ascii_case(b"expect") => {
                 self.expect_continue |= value.eq_ignore_ascii_case(b"100-continue");
+                Ok(())
+            }
+            6 if name.eq_ignore_ascii_case(b"cookie") => {
+                self.cookies += 1;
                 Ok(())
             }
             7 if name.eq_ignore_ascii_case(b"upgrade") => {
@@ -58,21 +76,28 @@ impl Fields {
     }
 
     fn connection(&mut self, value: &[u8]) -> Result<(), Refusal> {
-        for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+        let options = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+        for option in options.filter(|option| !option.is_empty()) {
             let is = |name: &str| option.eq_ignore_ascii_case(name.as_bytes());
-            self.close |= is("close");
-            self.keep_alive |= is("keep-alive");
-            self.connection_upgrade |= is("upgrade");
-            // A hop that obeys would drop the field, and the next would read another body or another host.
-            if is("host") || is("content-length") || is("transfer-encoding") {
-                return Err(Refusal::ConnectionNamesFraming);
+            self.options += 1;
+            if self.options > MAX_OPTIONS {
+                return Err(Refusal::ConnectionBad);
+            }
+            match ConnectionOption::of(option) {
+                ConnectionOption::OfConnection => {
+                    self.close |= is("close");
+                    self.keep_alive |= is("keep-alive");
+                    self.connection_upgrade |= is("upgrade");
+                }
+                ConnectionOption::Field => self.nominates = true,
+                ConnectionOption::Bad(refusal) => return Err(refusal),
             }
         }
         Ok(())
     }
 
     /// Stricter than RFC 9112 6.3, which lets equal values pass.
-    fn content_length(&mut self, value: &[u8]) -> Result<(), Refusal> {
+    pub(super) fn content_length(&mut self, value: &[u8]) -> Result<(), Refusal> {
         let length = number(value).ok_or(Refusal::ClBad)?;
         match self.length.replace(length) {
             None => Ok(()),
@@ -121,7 +146,10 @@ impl Fields {
             keep_alive: !self.close && (modern || self.keep_alive),
             expect_continue: self.expect_continue && modern,
             upgrade: self.upgrade && self.connection_upgrade && modern,
+            absolute: request.authority.is_some(),
             headers: self.count,
+            odd_names: self.odd_names,
+            unusual: self.odd_names || self.nominates || self.cookies > 1,
         })
     }
 
@@ -150,8 +178,53 @@ impl Fields {
     }
 }
 
+/// What one option of a Connection field means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionOption {
+    /// Says something of the connection, and names no field that is taken out for it.
+    OfConnection,
+    /// Names a field that goes no further (RFC 9110 7.6.1).
+    Field,
+    /// The request is refused.
+    Bad(Refusal),
+}
+
+impl ConnectionOption {
+    /// An option as it stands between two commas.
+    pub fn of(option: &[u8]) -> Self {
+        let is = |name: &&str| option.eq_ignore_ascii_case(name.as_bytes());
+        if ["close", "keep-alive", "upgrade", "te"].iter().any(is) {
+            return Self::OfConnection;
+        }
+        // A hop that obeys would drop the field, and the next would read another body or another host.
+        if ["host", "content-length", "transfer-encoding"]
+            .iter()
+            .any(is)
+        {
+            return Self::Bad(Refusal::ConnectionNamesFraming);
+        }
+        if PROTECTED.iter().any(is) {
+            return Self::Bad(Refusal::ConnectionNamesProtected);
+        }
+        if option.iter().all(|&byte| is_token_byte(byte)) {
+            Self::Field
+        } else {
+            Self::Bad(Refusal::ConnectionBad)
+        }
+    }
+}
+
+/// Without these a backend, or the next hop, would take the request for another's (RFC 8470 5.1 for the last one).
+const PROTECTED: [&str; 5] = [
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-forwarded-port",
+    "early-data",
+];
+
 /// Name, and what follows the colon.
-fn split(line: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
+fn split(line: &[u8]) -> Result<(Name<'_>, &[u8]), Refusal> {
     if matches!(line, [b' ' | b'\t', ..]) {
         return Err(Refusal::ObsFold);
     }
@@ -160,13 +233,11 @@ fn split(line: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
         b'\r' => Refusal::BareCr,
         _ => Refusal::NameBad,
     };
-    let end = line
-        .iter()
-        .position(|&byte| !is_token_byte(byte))
-        .ok_or(Refusal::NameBad)?;
-    let (name, rest) = line.split_at(end);
+    let (name, rest) = Name::split(line);
     match rest {
-        [b':', value @ ..] if !name.is_empty() && !looks_like_framing(name) => Ok((name, value)),
+        [b':', value @ ..] if !name.bytes.is_empty() && !looks_like_framing(&name) => {
+            Ok((name, value))
+        }
         [b' ' | b'\t', ..] if rest.trim_ascii_start().starts_with(b":") => {
             Err(Refusal::SpaceBeforeColon)
         }
@@ -175,9 +246,10 @@ fn split(line: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
     }
 }
 
-/// CGI and its heirs read `_` as `-`.
-fn looks_like_framing(name: &[u8]) -> bool {
-    name.eq_ignore_ascii_case(b"content_length") || name.eq_ignore_ascii_case(b"transfer_encoding")
+/// A name that says where the body ends to CGI and its heirs only; see [`names`].
+pub(super) fn looks_like_framing(name: &Name<'_>) -> bool {
+    let is = |framing: &[u8]| names::are_twins(name.bytes, framing);
+    name.is_odd && (is(b"content-length") || is(b"transfer-encoding"))
 }
 
 /// RFC 9110 5.5: visible bytes, space, tab and what lies above ASCII.
@@ -202,8 +274,9 @@ fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
     }
-    digits.iter().try_fold(0u64, |number, &byte| {
+    let number = digits.iter().try_fold(0u64, |number, &byte| {
         let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
         number.checked_mul(10)?.checked_add(digit)
-    })
+    });
+    number.filter(|&number| number <= MAX_LENGTH)
 }

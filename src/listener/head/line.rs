@@ -17,6 +17,9 @@ pub(super) struct Authority {
     pub(super) usual_port: u16,
 }
 
+/// The longest target that is read, whatever the limits say: no URI of the `http` crate is longer.
+const MAX_TARGET: usize = 65_534;
+
 /// RFC 9110 5.6.2.
 pub(in crate::listener) const fn is_token_byte(byte: u8) -> bool {
     TOKEN[byte as usize]
@@ -34,6 +37,26 @@ const TOKEN: [bool; 256] = {
     let mut byte = 0;
     while byte < 128 {
         table[byte as usize] |= (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    table
+};
+
+/// Bytes that may stand in a target, and where. Among visible ASCII, RFC 3986 leaves out `"<>\^`{|}`. Browsers send some of
+/// these as they are (WHATWG URL, percent-encode sets), and such go on; the others only broken clients send, and nobody
+/// knows what the next server makes of them. They are not mended: RFC 9112 3 warns of it. A fragment is never sent.
+const IN_PATH: u8 = 1;
+const IN_QUERY: u8 = 2;
+const TARGET: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = b'!';
+    while byte <= b'~' {
+        table[byte as usize] = match byte {
+            b'#' | b'<' | b'>' => 0,
+            b'`' => IN_QUERY,
+            b'"' => IN_PATH,
+            _ => IN_PATH | IN_QUERY,
+        };
         byte += 1;
     }
     table
@@ -70,12 +93,7 @@ impl RequestLine {
         let mut parts = line.splitn(3, |&byte| byte == b' ');
         let method = parts.next().unwrap_or_default();
         let target = parts.next().ok_or(Refusal::MethodBad)?;
-        if target.len() > max_uri {
-            return Err(Refusal::UriTooLong);
-        }
-        if target.is_empty() {
-            return Err(Refusal::TargetBad);
-        }
+        check_target(target, max_uri)?;
         let version = version(parts.next().ok_or(Refusal::VersionBad)?)?;
         if method == b"CONNECT" {
             return Err(Refusal::Connect);
@@ -106,20 +124,33 @@ fn version(text: &[u8]) -> Result<Version, Refusal> {
     }
 }
 
+/// Whether the target is no longer than it may be and has only bytes that may stand in one, over every version of HTTP.
+pub(super) fn check_target(target: &[u8], max: usize) -> Result<(), Refusal> {
+    if target.len() > max.min(MAX_TARGET) {
+        return Err(Refusal::UriTooLong);
+    }
+    let path = memchr::memchr(b'?', target).unwrap_or(target.len());
+    let (path, query) = target.split_at(path);
+    let all = |part: &[u8], place: u8| part.iter().all(|&byte| TARGET[byte as usize] & place != 0);
+    if !target.is_empty() && all(path, IN_PATH) && all(query, IN_QUERY) {
+        Ok(())
+    } else {
+        Err(Refusal::TargetBad)
+    }
+}
+
+/// A path, or the asterisk of OPTIONS (RFC 9112 3.2.1 and 3.2.4).
+pub(super) fn is_plain_form(method: &[u8], target: &[u8]) -> bool {
+    target.starts_with(b"/") || (target == b"*" && method == b"OPTIONS")
+}
+
 /// Checks the form of the target (RFC 9112 3.2); `start` is where it stands in the buffer.
 fn target_authority(
     method: &[u8],
     target: &[u8],
     start: usize,
 ) -> Result<Option<Authority>, Refusal> {
-    // A fragment is never sent; servers differ in whether they cut it.
-    if !target
-        .iter()
-        .all(|byte| byte.is_ascii_graphic() && *byte != b'#')
-    {
-        return Err(Refusal::TargetBad);
-    }
-    if target.starts_with(b"/") || (target == b"*" && method == b"OPTIONS") {
+    if is_plain_form(method, target) {
         return Ok(None);
     }
     let (scheme, usual_port) = if has_prefix(target, b"http://") {

@@ -11,7 +11,7 @@ use super::{HeadFacts, Version as Served};
 /// Fields that are added on the way to a backend, for which there is room at once.
 const ADDED: usize = 8;
 
-/// The request of a whole head in origin form. One that this can't hold comes back, for Pingora to read.
+/// The request of a whole head in origin form or asterisk form. One that this can't hold comes back, for Pingora to read.
 pub fn request(head: BytesMut, facts: &HeadFacts) -> Result<RequestHeader, BytesMut> {
     let head = head.freeze();
     read(&head, facts).ok_or_else(|| BytesMut::from(head))
@@ -46,8 +46,8 @@ fn request_line(head: &Bytes, start: usize, end: usize) -> Option<Parts> {
     let method = memchr::memchr(b' ', line)?;
     let version = memchr::memrchr(b' ', line)?;
     let target = start + method + 1..start + version;
-    // Absolute form, and the asterisk, have more to them.
-    if head.get(target.start) != Some(&b'/') {
+    // The absolute form was rewritten; see `in_origin_form`.
+    if !matches!(head.get(target.start), Some(b'/' | b'*')) {
         return None;
     }
     let mut parts = http::Request::new(()).into_parts().0;
@@ -75,7 +75,10 @@ mod tests {
             max_uri_bytes: 1 << 12,
         };
         match HeadScanner::new(limits).feed(head.as_bytes()) {
-            Progress::Complete(facts) => request(BytesMut::from(head), &facts),
+            Progress::Complete(mut facts) => {
+                let head = super::super::in_origin_form(BytesMut::from(head), &mut facts);
+                request(head, &facts)
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -107,13 +110,22 @@ mod tests {
     }
 
     #[test]
-    fn what_it_can_not_hold_comes_back_whole() {
-        for head in [
-            "GET http://x/ HTTP/1.1\r\nHost: x\r\n\r\n",
-            "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
-            "GET /<> HTTP/1.1\r\nHost: x\r\n\r\n",
+    fn targets_are_in_origin_form_and_an_absolute_one_names_the_host() {
+        for (line, target) in [
+            ("GET http://x/a?b HTTP/1.1\r\nHost: x", "/a?b"),
+            ("GET http://x HTTP/1.1\r\nHost: x", "/"),
+            ("GET http://x?b HTTP/1.1\r\nHost: x", "/?b"),
+            ("GET http://x/a HTTP/1.0", "/a"),
+            (
+                "POST https://x/a HTTP/1.1\r\nHost: x\r\nContent-Length: 0",
+                "/a",
+            ),
+            ("OPTIONS * HTTP/1.1\r\nHost: x", "*"),
+            ("OPTIONS http://x HTTP/1.1\r\nHost: x", "*"),
         ] {
-            assert_eq!(read(head).unwrap_err(), head.as_bytes(), "{head}");
+            let request = read(&format!("{line}\r\n\r\n")).unwrap();
+            assert_eq!(request.raw_path(), target.as_bytes(), "{line}");
+            assert_eq!(request.headers["host"], "x", "{line}");
         }
     }
 }

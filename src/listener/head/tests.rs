@@ -28,7 +28,10 @@ fn tells_what_framing_needs() {
         keep_alive: true,
         expect_continue: true,
         upgrade: false,
+        absolute: false,
         headers: 3,
+        odd_names: false,
+        unusual: false,
     };
     assert_eq!(facts(&format!("{head}hello")), want);
 }
@@ -60,6 +63,29 @@ fn an_upgrade_needs_both_fields() {
     ));
     assert!(!head("Upgrade: websocket\r\n"));
     assert!(!head("Connection: upgrade\r\n"));
+}
+
+#[test]
+fn tells_what_must_be_cleaned() {
+    for (fields, odd_names, unusual) in [
+        (
+            "Connection: close, TE, Upgrade, keep-alive\r\nCookie: a\r\n",
+            false,
+            false,
+        ),
+        ("Connection: close, Trailer\r\n", false, true),
+        ("Cookie: a\r\ncookie: b\r\n", false, true),
+        ("X_A: b\r\n", true, true),
+        ("X.A: b\r\n", true, true),
+        ("X-9: _\r\n", false, false),
+    ] {
+        let facts = facts(&format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
+        assert_eq!(
+            (facts.odd_names, facts.unusual),
+            (odd_names, unusual),
+            "{fields}"
+        );
+    }
 }
 
 #[test]

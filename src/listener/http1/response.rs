@@ -72,12 +72,14 @@ impl Response {
 
     /// Writes a head: interim ones first, then one final one. `closes`: the connection ends with this response.
     pub fn head(&mut self, head: Box<ResponseHeader>, closes: bool) {
-        if self.written.is_some() {
+        let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
+        let interim = head.status.is_informational() && !switches;
+        // HTTP/1.0 knows no interim responses (RFC 9110 15.2).
+        if self.written.is_some() || (interim && self.old) {
             return;
         }
         self.held.reserve(ROOM);
         self.status_line(&head);
-        let interim = head.status.is_informational();
         if !interim {
             self.body = self.framing(&head);
             self.keeps &= !closes && self.body != Body::Close;
@@ -102,6 +104,7 @@ impl Response {
     /// What concerns one connection only is not passed on, nor are chunks to a client that does not know them, or a length
     /// beside chunks (RFC 9112 6.1 to 6.3).
     fn fields(&mut self, head: &ResponseHeader) {
+        let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
         for (name, value) in &head.headers {
             let ours = [
                 header::CONNECTION,
@@ -109,7 +112,7 @@ impl Response {
                 header::HeaderName::from_static("keep-alive"),
             ];
             let second_length = self.body == Body::Chunked && name == header::CONTENT_LENGTH;
-            if !second_length && !ours.contains(name) {
+            if switches || !second_length && !ours.contains(name) {
                 self.field(name.as_str(), value.as_bytes());
             }
         }
@@ -121,6 +124,9 @@ impl Response {
         }
         if self.body == Body::Chunked {
             self.field("transfer-encoding", b"chunked");
+        }
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return;
         }
         let connection: &[u8] = if self.keeps { b"keep-alive" } else { b"close" };
         self.field("connection", connection);
@@ -136,6 +142,9 @@ impl Response {
     /// RFC 9112 6.3.
     fn framing(&self, head: &ResponseHeader) -> Body {
         let bodiless = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED];
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Body::Close;
+        }
         if self.head_only || bodiless.contains(&head.status) {
             return Body::Over;
         }
@@ -185,6 +194,11 @@ impl Response {
     /// Adds bytes to what is held.
     pub fn hold(&mut self, data: &[u8]) {
         self.held.put_slice(data);
+    }
+
+    /// Whether something is held.
+    pub fn holds(&self) -> bool {
+        !self.held.is_empty()
     }
 
     /// What is held; it is the caller's to send.

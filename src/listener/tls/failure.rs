@@ -57,6 +57,7 @@ fn of_text(text: &str) -> Reason {
         "NO_SHARED_CIPHER" | "NO_COMMON_SIGNATURE_ALGORITHMS" | "NO_SHARED_GROUP" => {
             Reason::NothingShared
         }
+        "NO_APPLICATION_PROTOCOL" => Reason::NoApplicationProtocol,
         "PEER_DID_NOT_RETURN_A_CERTIFICATE" => Reason::NoClientCertificate,
         "CERTIFICATE_VERIFY_FAILED" | "CANNOT_PARSE_LEAF_CERT" => Reason::ClientCertificate,
         "UNEXPECTED_EOF_DURING_HANDSHAKE" | "CONNECTION_REJECTED" => Reason::Closed,
@@ -77,6 +78,14 @@ mod tests {
             Reason::ClientCertificate
         );
         assert_eq!(of_text("HTTP_REQUEST"), Reason::NotTls);
+        assert_eq!(
+            of_text("NO_APPLICATION_PROTOCOL"),
+            Reason::NoApplicationProtocol
+        );
+        assert_eq!(
+            of_text("TLSV1_ALERT_NO_APPLICATION_PROTOCOL"),
+            Reason::Alert
+        );
         assert_eq!(of_text("TLSV1_ALERT_PROTOCOL_VERSION"), Reason::Version);
         assert_eq!(of_text("BAD_EXTENSION"), Reason::Malformed);
     }

@@ -31,6 +31,7 @@ fn full_record() -> AccessRecord<'static> {
         trace_id: "0af7651916cd43dd8448eb211c80319c",
         span_id: "b7ad6b7169203331",
         client_ip: Some("203.0.113.7".parse().unwrap()),
+        client_unknown: false,
         client_port: Some(51234),
         peer_ip: Some("2001:db8::1".parse().unwrap()),
         listener: "public",

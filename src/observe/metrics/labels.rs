@@ -125,6 +125,7 @@ labels! {
         UnknownName = "unknown_server_name",
         Version = "version",
         NothingShared = "nothing_shared",
+        NoApplicationProtocol = "no_application_protocol",
         NotTls = "not_tls",
         NoClientCertificate = "no_client_certificate",
         ClientCertificate = "bad_client_certificate",

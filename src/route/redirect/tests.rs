@@ -127,6 +127,17 @@ fn a_host_cannot_bring_anything_else() {
 }
 
 #[test]
+fn a_path_cannot_pass_for_a_host() {
+    for (path, want) in [
+        ("//evil.example", "http://a.example/evil.example?q=1"),
+        ("///evil.example//x", "http://a.example/evil.example//x?q=1"),
+        ("/\\evil.example", "http://a.example/%5Cevil.example?q=1"),
+    ] {
+        assert_eq!(url(&SAME, &Requested { path, ..ASKED }), want);
+    }
+}
+
+#[test]
 fn line_ends_are_encoded() {
     let split = Requested {
         path: "/a\r\nSet-Cookie: x",

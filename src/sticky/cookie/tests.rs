@@ -70,6 +70,7 @@ fn cookie() -> StickyCookie {
         domain: None,
         same_site: SameSite::Lax,
         always_secure: false,
+        partitioned: false,
     }
 }
 
@@ -101,6 +102,26 @@ fn attributes_follow_the_settings() {
         value(&wide, false),
         "srv=v; Max-Age=0; Path=/a; Domain=example.com; HttpOnly; SameSite=None; Secure"
     );
+    let embedded = StickyCookie {
+        same_site: SameSite::None,
+        partitioned: true,
+        ..cookie()
+    };
+    assert_eq!(
+        value(&embedded, false),
+        "srv=v; Max-Age=0; Path=/; HttpOnly; SameSite=None; Partitioned; Secure"
+    );
+    // Never without Secure, which browsers ask for.
+    let lax = StickyCookie {
+        partitioned: true,
+        ..cookie()
+    };
+    for tls in [false, true] {
+        assert_eq!(
+            value(&lax, tls),
+            "srv=v; Max-Age=0; Path=/; HttpOnly; SameSite=Lax; Partitioned; Secure"
+        );
+    }
     let host = StickyCookie {
         name: "__Host-srv".into(),
         always_secure: true,

@@ -11,7 +11,8 @@ use crate::setup::demo;
 
 const TEXT: (&str, &str) = ("content-type", "text/plain");
 
-fn decoded(encoding: &str, body: &[u8]) -> Vec<u8> {
+/// The plain bytes.
+pub fn decoded(encoding: &str, body: &[u8]) -> Vec<u8> {
     let mut plain = Vec::new();
     match encoding {
         "gzip" => flate2::read::GzDecoder::new(body)

@@ -66,11 +66,17 @@ fn sizes() {
 
 #[test]
 fn networks_and_addresses() {
-    assert_eq!(cidr("10.0.0.0/8").unwrap().to_string(), "10.0.0.0/8");
-    assert_eq!(cidr("10.0.0.1").unwrap().to_string(), "10.0.0.1/32");
-    assert_eq!(cidr("::1").unwrap().to_string(), "::1/128");
+    assert_eq!(
+        address::network("10.0.0.0/8").unwrap().to_string(),
+        "10.0.0.0/8"
+    );
+    assert_eq!(
+        address::network("10.0.0.1").unwrap().to_string(),
+        "10.0.0.1/32"
+    );
+    assert_eq!(address::network("::1").unwrap().to_string(), "::1/128");
     assert!(
-        cidr("10.0.0.1/8")
+        address::network("10.0.0.1/8")
             .unwrap_err()
             .contains("\"10.0.0.0/8\" for the network or \"10.0.0.1/32\"")
     );
@@ -80,7 +86,7 @@ fn networks_and_addresses() {
         "unix:/run/x.sock",
         "127.0.0.1:0",
     ] {
-        assert_eq!(show_address(&address(text).unwrap()), text);
+        assert_eq!(show_address(&address::listen(text).unwrap()), text);
     }
     for text in [
         ":80",
@@ -92,7 +98,7 @@ fn networks_and_addresses() {
         "1.2.3.4:99999",
         "",
     ] {
-        assert!(address(text).is_err(), "{text}");
+        assert!(address::listen(text).is_err(), "{text}");
     }
     for text in [
         "127.0.0.1:0",
@@ -105,7 +111,7 @@ fn networks_and_addresses() {
         "1.2.3:80",
         "localhost",
     ] {
-        assert!(backend_address(text).is_err(), "{text}");
+        assert!(address::backend(text).is_err(), "{text}");
     }
     for (text, name) in [
         ("DB.internal:80", "db.internal"),
@@ -114,7 +120,7 @@ fn networks_and_addresses() {
         ("_http._tcp.x:80", "_http._tcp.x"),
     ] {
         let expected = model::Endpoint::Name(name.to_owned(), 80);
-        assert_eq!(backend_address(text), Ok(expected), "{text}");
+        assert_eq!(address::backend(text), Ok(expected), "{text}");
     }
 }
 
@@ -178,5 +184,5 @@ fn the_rest() {
             && name("").is_err()
             && label("a/b:1").is_ok()
     );
-    assert!(admin_address("none") == Ok(None) && access_log("stdot").is_err());
+    assert!(address::admin("none") == Ok(None) && access_log("stdot").is_err());
 }
