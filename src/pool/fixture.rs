@@ -21,15 +21,7 @@ pub fn settings(policy: Policy, n: usize) -> Pool {
             host: None,
             streaming: false,
         },
-        timeouts: Timeouts {
-            connect: second,
-            first_byte: 15 * second,
-            read: 30 * second,
-            write: 30 * second,
-            per_try: None,
-            total: 60 * second,
-            tunnel_idle: 3600 * second,
-        },
+        timeouts: timeouts(),
         retry: Retry {
             attempts: 1,
             on_status: Vec::new(),
@@ -68,6 +60,19 @@ pub fn settings(policy: Policy, n: usize) -> Pool {
         },
         drain_timeout: 30 * second,
         sticky: None,
+    }
+}
+
+fn timeouts() -> Timeouts {
+    let second = Duration::from_secs(1);
+    Timeouts {
+        connect: second,
+        first_byte: 15 * second,
+        read: 30 * second,
+        write: 30 * second,
+        per_try: None,
+        total: 60 * second,
+        tunnel_idle: 3600 * second,
     }
 }
 

@@ -10,7 +10,7 @@ use super::{PoolHandle, Route};
 use crate::listener::head::folded;
 
 /// What the proxy itself sets or takes out, whatever the configuration.
-pub const ALWAYS: [&str; 12] = [
+pub const ALWAYS: [&str; 13] = [
     "x-forwarded-for",
     "x-forwarded-proto",
     "x-forwarded-host",
@@ -19,6 +19,7 @@ pub const ALWAYS: [&str; 12] = [
     "x-real-ip",
     "x-request-id",
     "x-retry-attempt",
+    "x-tidegate-hops",
     "client-cert",
     "client-cert-chain",
     "early-data",

@@ -136,11 +136,7 @@ async fn conversations_may_be_silent() {
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut status = [0; 12];
         stream.read_exact(&mut status).await.unwrap();
-        let expected = if answered {
-            "HTTP/1.1 200"
-        } else {
-            "HTTP/1.1 408"
-        };
+        let expected = ["HTTP/1.1 408", "HTTP/1.1 200"][usize::from(answered)];
         assert_eq!(String::from_utf8_lossy(&status), expected, "{path}");
     }
 }

@@ -218,7 +218,8 @@ async fn a_304_revalidates_what_was_given_out() {
 
 #[tokio::test]
 async fn every_line_counts_in_what_client_and_backend_say() {
-    let cases: [(&'static str, &[(&str, &str)], bool); 6] = [
+    type Fields = &'static [(&'static str, &'static str)];
+    let cases: [(&'static str, Fields, bool); 6] = [
         (
             "",
             &[("accept-encoding", "deflate"), ("accept-encoding", "gzip")],
