@@ -93,19 +93,37 @@ impl Instance {
         }
         for (name, pool) in &snapshot.pools {
             names.pools.insert(name.clone());
-            for backend in &pool.config.backends {
-                names.backends.insert((name.clone(), backend.id.clone()));
+            for backend in pool.pool.backends() {
+                names
+                    .backends
+                    .insert((name.clone(), backend.id().to_owned()));
             }
         }
         self.metrics.retain(&names);
     }
 
-    /// Returns when no backend waits for its first probe any more, or after `longest`.
+    /// Returns when every source of backends has answered once, or after the start timeout that is configured for them;
+    /// then when no backend waits for its first probe any more, or after `longest`.
     pub async fn warm_up(&self, longest: Duration) {
+        let until = Instant::now() + self.snapshot.load().config.discovery.start_timeout;
+        while Instant::now() < until && !self.missing_sources().is_empty() {
+            tokio::time::sleep(LOOK).await;
+        }
         let until = Instant::now() + longest;
         while Instant::now() < until && self.is_checking() {
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// Sources that have never answered, each with its pool.
+    pub fn missing_sources(&self) -> Vec<String> {
+        let snapshot = self.snapshot.load();
+        let pools = snapshot.pools.iter();
+        let missing = pools.flat_map(|(name, pool)| {
+            let missing = pool.feeds.missing();
+            missing.map(move |feed| format!("pools.{name}: {}", feed.source()))
+        });
+        missing.collect()
     }
 
     fn is_checking(&self) -> bool {

@@ -21,6 +21,7 @@ pub mod background;
 pub mod config;
 pub mod context;
 pub mod demo_backends;
+pub mod discovery;
 pub mod doctor;
 pub mod forwarded;
 #[doc(hidden)]

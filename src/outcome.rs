@@ -113,6 +113,7 @@ pub const fn bad_body(status: u16, reason: &'static str) -> Failure {
 pub fn refused(refused: Refused) -> Failure {
     match refused {
         Refused::NoBackends => failure(503, "UH", "no_backends"),
+        Refused::NotFound => failure(503, "UH", "backends_not_found_yet"),
         Refused::AllDown => failure(503, "UH", "no_healthy_backend"),
         Refused::Overloaded { .. } => failure(503, "UO", "in_flight_limit"),
     }

@@ -23,6 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("config", &[]),
+    ("discovery", &["config"]),
     (
         "proxy",
         &[
@@ -56,7 +57,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "snapshot",
         &[
-            "config", "listener", "observe", "pool", "route", "sticky", "upstream",
+            "config",
+            "discovery",
+            "listener",
+            "observe",
+            "pool",
+            "route",
+            "sticky",
+            "upstream",
         ],
     ),
     ("route", &["config", "hash"]),
@@ -71,8 +79,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "background",
         &[
-            "config", "instance", "kernel", "listener", "observe", "outcome", "overload", "pool",
-            "proxy", "snapshot", "upstream",
+            "config",
+            "discovery",
+            "instance",
+            "kernel",
+            "listener",
+            "observe",
+            "outcome",
+            "overload",
+            "pool",
+            "proxy",
+            "snapshot",
+            "upstream",
         ],
     ),
     (

@@ -55,7 +55,7 @@ impl Admin {
         let (method, path) = (&request.method, request.uri.path());
         if let Err(why) = self.admit(request) {
             log::warn!("admin: {method} {path}: {why}");
-            return text(StatusCode::FORBIDDEN, &format!("{why}\n"));
+            return text(StatusCode::FORBIDDEN, format!("{why}\n"));
         }
         let reads = [Method::GET, Method::HEAD].contains(method);
         match path {
@@ -168,6 +168,14 @@ pub fn readiness(instance: &Instance) -> Response<Vec<u8>> {
     if instance.is_ready() {
         return text(StatusCode::OK, "ready\n");
     }
+    let missing = instance.missing_sources();
+    if !(instance.lifecycle.is_ready() || instance.lifecycle.is_draining() || missing.is_empty()) {
+        let list = missing.join("\n");
+        return text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("starting: no answer yet for\n{list}\n"),
+        );
+    }
     let why = match (
         instance.lifecycle.is_draining(),
         instance.lifecycle.is_ready(),
@@ -186,7 +194,7 @@ fn only(methods: &'static str) -> Response<Vec<u8>> {
     response
 }
 
-fn text(status: StatusCode, text: &str) -> Response<Vec<u8>> {
+fn text(status: StatusCode, text: impl Into<Vec<u8>>) -> Response<Vec<u8>> {
     body(status, "text/plain", text.into())
 }
 

@@ -1,7 +1,8 @@
-//! What runs beside the requests: probes, pool upkeep, reload, admin. Only here and in `app` are tasks started.
+//! What runs beside the requests: probes, discovery, pool upkeep, reload, admin. Only here and in `app` are tasks started.
 
 pub mod active_health;
 pub mod admin;
+mod discovery;
 mod overload;
 pub mod probe;
 pub mod reload;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use active_health::ActiveHealth;
 use async_trait::async_trait;
+use discovery::Discovery;
 use futures_util::FutureExt;
 use overload::Watcher;
 use pingora_core::server::{ListenFds, ShutdownWatch};
@@ -52,6 +54,8 @@ impl Service for Background {
         tokio::spawn(look_at_certificates(self.reloader.clone()));
         let listeners = self.reloader.listeners.clone();
         tokio::spawn(Watcher::new(instance.clone(), listeners).run());
+        let mut discovery = Discovery::new(instance.clone());
+        discovery.follow();
         let mut health = ActiveHealth::new(instance.clone());
         health.follow();
         let mut filters = FilterTasks::default();
@@ -67,6 +71,7 @@ impl Service for Background {
             }
             if let Some(seen) = self.reload().await {
                 watch.follow(seen);
+                discovery.follow();
                 health.follow();
                 filters.follow(&instance.snapshot.load());
             }

@@ -6,6 +6,7 @@
 mod catalog;
 mod check;
 mod file;
+mod list;
 pub mod model;
 mod path;
 mod problem;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 pub use catalog::{FilterCatalog, FilterEntry, FilterFacts};
 pub use check::cpus;
+pub use list::{parse_backends, read_backends};
 pub use model::Config;
 pub use problem::{Problem, Problems, Severity};
 pub use reference::reference;

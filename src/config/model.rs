@@ -6,6 +6,7 @@
     reason = "a field that is one key of the file is documented there, in raw/"
 )]
 
+mod discovery;
 mod limits;
 mod overload;
 mod sticky;
@@ -22,6 +23,9 @@ use regex::Regex;
 
 pub use tidegate_filters::path::PathMode;
 
+pub use self::discovery::{
+    Discovery, DnsName, DnsService, Endpoint, Family, HttpList, Source, TtlBounds, is_of_one_host,
+};
 pub use self::overload::{Criticality, Overload, OverloadSteps};
 pub use self::sticky::{Carrier, Cluster, OnOverload, SameSite, Secret, Sticky, StickyCookie};
 pub use self::tls::{CertificateFiles, ClientAuth, ListenerTls, TicketKeys, UpstreamTls};
@@ -43,6 +47,7 @@ pub struct Config {
     pub drain: Drain,
     pub overload: Overload,
     pub cluster: Cluster,
+    pub discovery: Discovery,
     pub log: Log,
     /// A request that has passed so many instances is refused.
     pub max_hops: u32,
@@ -287,7 +292,12 @@ pub struct TimeoutOverrides {
 pub struct Pool {
     pub name: String,
     pub policy: Policy,
+    /// Those whose address is in the file.
     pub backends: Vec<Backend>,
+    /// Where further ones come from.
+    pub sources: Vec<Source>,
+    /// Its members may go all at once.
+    pub scale_to_zero: bool,
     pub upstream: Upstream,
     pub timeouts: Timeouts,
     pub retry: Retry,

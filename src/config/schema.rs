@@ -24,6 +24,16 @@ pub fn schema(filters: &FilterCatalog) -> Value {
     root
 }
 
+/// Of a list of backends in a file of its own.
+pub fn list_schema() -> Value {
+    let root = SchemaSettings::draft2020_12()
+        .into_generator()
+        .into_root_schema_for::<Vec<raw::BackendEntry>>();
+    let mut root = root.to_value();
+    tidy(&mut root);
+    root
+}
+
 /// The schema of one item of `filters`, and the definitions it refers to.
 fn filter_uses(filters: &FilterCatalog) -> (Value, Map<String, Value>) {
     let (mut properties, mut defs) = (Map::new(), Map::new());

@@ -26,6 +26,10 @@ pub enum EventKind {
     BackendState,
     /// A backend was ejected, let back in, or would have been ejected.
     Ejection,
+    /// Members of a pool came, went or have other settings.
+    Members,
+    /// A source of members failed, recovered or was not believed.
+    Discovery,
     /// A config was loaded or refused.
     Config,
     /// A certificate was loaded, refused, or is about to expire.
@@ -80,6 +84,8 @@ impl EventKind {
         match self {
             EventKind::BackendState => "backend_state",
             EventKind::Ejection => "ejection",
+            EventKind::Members => "members",
+            EventKind::Discovery => "discovery",
             EventKind::Config => "config",
             EventKind::Cert => "cert",
             EventKind::Drain => "drain",

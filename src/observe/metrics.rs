@@ -7,6 +7,7 @@
 mod backend;
 mod cells;
 mod config;
+mod discovery;
 mod families;
 mod filter;
 mod filter_events;
@@ -28,12 +29,14 @@ use prometheus::{Registry, TextEncoder};
 
 pub use backend::BackendMetrics;
 pub use cells::{Counter, Counters, Gauge, Gauges, Histogram, Ratio};
+pub use discovery::Discovered;
 pub use filter::FilterMetrics;
 pub use filter_events::FilterEvents;
 pub use labels::{
-    BackendState, BlockReason, ConnectionState, DenyReason, EjectReason, EvictedWhile, FilterPhase,
-    HandshakeFailure, Http2Abuse, KeyType, Label, ProbeResult, Protocol, RejectReason, Resource,
-    RetryReason, ShedReason, SlowPhase, StatusClass, TlsVersion, UpstreamOutcome,
+    BackendState, BlockReason, ConnectionState, DenyReason, DiscoveryFailure, EjectReason,
+    EvictedWhile, FilterPhase, HandshakeFailure, Http2Abuse, KeyType, Label, MembershipChange,
+    ProbeResult, Protocol, RejectReason, Resource, RetryReason, ShedReason, SlowPhase, StatusClass,
+    TlsVersion, UpstreamOutcome,
 };
 pub use listener::{CertificateExpiry, ListenerMetrics};
 pub use overload::OverloadMetrics;
@@ -213,6 +216,15 @@ impl Metrics {
             .filters
             .retain(|name, _| names.filters.contains(name));
         tables.filter_events.retain(&names.filters);
+    }
+
+    /// Forgets the series of this pool's backends but these.
+    pub fn retain_backends(&self, pool: &str, ids: &BTreeSet<&str>) {
+        let keeps = |id: &str| id == OTHER || ids.contains(id);
+        let mut tables = self.tables();
+        tables
+            .backends
+            .retain(|(of, id), _| of != pool || keeps(id));
     }
 
     /// A config was loaded and is in force. `hash` tells configs apart; `unix_seconds` is now.

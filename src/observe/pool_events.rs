@@ -6,8 +6,11 @@ use log::Level;
 use serde_json::json;
 
 use super::event_log::{self, EventKind};
-use super::metrics::{BackendState, BlockReason, EjectReason, Metrics};
-use crate::pool::{Ejection, Events, Reason, State, Transition};
+use super::metrics::{BackendState, BlockReason, EjectReason, MembershipChange, Metrics};
+use crate::pool::{Ejection, Events, Membership, Reason, State, Transition};
+
+/// Backends that an event names of those that came or went together.
+const MOST_NAMED: usize = 10;
 
 /// Logs and counts the events of one pool.
 pub struct PoolEvents {
@@ -51,11 +54,45 @@ impl Events for PoolEvents {
         tell(ejection, "blocked");
     }
 
+    fn membership(&self, membership: &Membership<'_>) {
+        let Membership {
+            pool,
+            joined,
+            returned,
+            left,
+            changed,
+            members,
+        } = membership;
+        let counts = &self.metrics.pool(pool).membership;
+        for (change, ids) in [
+            (MembershipChange::Joined, joined),
+            (MembershipChange::Returned, returned),
+            (MembershipChange::Left, left),
+            (MembershipChange::Changed, changed),
+        ] {
+            counts.cell(change).add(ids.len() as u64);
+        }
+        let fields = json!({
+            "pool": pool,
+            "joined": named(joined),
+            "returned": named(returned),
+            "left": named(left),
+            "changed": named(changed),
+            "members": members,
+        });
+        event_log::event(Level::Info, EventKind::Members, &fields);
+    }
+
     fn would_eject(&self, ejection: &Ejection<'_>) {
         let pool = self.metrics.pool(ejection.pool);
         pool.would_eject.inc(cause(ejection.reason));
         tell(ejection, "would_eject");
     }
+}
+
+/// How many, and the first of them: a line of the log stays one that can be read.
+fn named(ids: &[String]) -> serde_json::Value {
+    json!({ "count": ids.len(), "first": ids.get(..MOST_NAMED).unwrap_or(ids) })
 }
 
 fn tell(ejection: &Ejection<'_>, result: &str) {

@@ -7,6 +7,7 @@ use super::backend::Backend;
 use super::load::Load;
 use super::pick::Pick;
 use super::policy::Policy;
+use super::roster::Roster;
 
 /// Effective weights are hundredths of configured ones, so that a slow start has steps.
 pub const WEIGHT_UNIT: u32 = 100;
@@ -159,8 +160,10 @@ pub(super) struct View {
     pub trials: Vec<Trial>,
     /// For sticky sessions: backends that may keep their clients, drained ones too.
     pub sticky: HashMap<Box<str>, Candidate>,
-    /// The pool has no backends configured.
+    /// Nobody but members that leave.
     pub nobody: bool,
+    /// All that the pool knows, picked or not.
+    pub members: Arc<Roster>,
     pub plan: Plan,
 }
 

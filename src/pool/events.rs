@@ -14,6 +14,8 @@ pub trait Events: Send + Sync {
     fn ejection_blocked(&self, _ejection: &Ejection<'_>) {}
     /// `mode: observe`: an ejection that would have been made.
     fn would_eject(&self, _ejection: &Ejection<'_>) {}
+    /// Members came, went or have other settings: one call for all that changed at once.
+    fn membership(&self, _membership: &Membership<'_>) {}
 }
 
 /// Nobody listens.
@@ -54,6 +56,23 @@ pub struct Ejection<'a> {
     pub reason: Reason,
     /// The numbers behind it, for people.
     pub evidence: &'a str,
+}
+
+/// One change of a pool's members, by their ids.
+#[derive(Debug)]
+pub struct Membership<'a> {
+    /// The pool's name.
+    pub pool: &'a str,
+    /// They are new.
+    pub joined: Vec<String>,
+    /// They were leaving.
+    pub returned: Vec<String>,
+    /// They begin to leave.
+    pub left: Vec<String>,
+    /// They have another weight, priority, zone or switch.
+    pub changed: Vec<String>,
+    /// Members after it, without those that leave.
+    pub members: usize,
 }
 
 /// Why a backend is in its state.

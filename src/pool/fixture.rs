@@ -11,6 +11,8 @@ pub fn settings(policy: Policy, n: usize) -> Pool {
         name: "test".into(),
         policy,
         backends: (0..n).map(backend).collect(),
+        sources: Vec::new(),
+        scale_to_zero: false,
         upstream: Upstream {
             protocol: UpstreamProtocol::Http1,
             tls: None,
@@ -71,6 +73,15 @@ fn timeouts() -> Timeouts {
         per_try: None,
         total: 60 * second,
         tunnel_idle: 3600 * second,
+    }
+}
+
+/// With the members that the pool has now.
+#[cfg(test)]
+pub fn settings_of(pool: &super::Pool) -> Pool {
+    Pool {
+        backends: pool.current_members(),
+        ..pool.settings().clone()
     }
 }
 

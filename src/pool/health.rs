@@ -49,7 +49,8 @@ pub enum State {
 }
 
 impl State {
-    const ALL: [Self; 8] = [
+    /// Every state, in the order of their numbers.
+    pub const ALL: [Self; 8] = [
         Self::Checking,
         Self::Healthy,
         Self::Suspect,

@@ -3,7 +3,8 @@
 //! `Pool::pick` chooses and counts, `Pool::record` says what came of it, `Pool::probe_result` what a probe saw, and
 //! `Pool::tick` lets time pass. Pure: no sockets, no tasks, no clock; whoever calls brings the time. The hot path (pick,
 //! drop of the guard, record of a usual outcome) takes no lock and allocates nothing. Everything else goes through
-//! `steer.rs`, one at a time, and ends with a new immutable view for the picks.
+//! `steer.rs`, one at a time, and ends with a new immutable view for the picks. Members come and go there, too
+//! (`membership.rs`).
 
 mod backend;
 mod build;
@@ -16,6 +17,7 @@ mod health;
 mod histogram;
 mod latency;
 mod load;
+mod membership;
 mod outlier;
 mod pick;
 mod plan;
@@ -23,6 +25,7 @@ mod policy;
 mod probing;
 mod record;
 mod retry_budget;
+mod roster;
 mod rotation;
 mod status;
 mod steer;
@@ -32,14 +35,14 @@ mod tick;
 mod waiting;
 mod window;
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
 pub use self::backend::{Backend, InFlight};
-pub use self::events::{Ejection, Events, Reason, Silent, Transition};
+pub use self::events::{Ejection, Events, Membership, Reason, Silent, Transition};
 pub use self::health::{ProbeFailure, ProbeResult, State};
 pub use self::load::Waiter;
 pub use self::pick::{Pick, Picked, Refused, Scope};
@@ -51,44 +54,48 @@ use crate::hash;
 use self::candidates::View;
 use self::health::{Drain, Input, Rules};
 use self::load::Load;
+use self::roster::Roster;
 use self::steer::Control;
 use crate::config::model;
 
 /// One pool of one snapshot. Backends and counters are shared with the snapshots before and after.
 pub struct Pool {
+    /// Without its backends: who is a member is in the view.
     settings: model::Pool,
     rules: Rules,
-    members: Box<[Member]>,
     load: Arc<Load>,
     view: ArcSwap<View>,
     control: Mutex<Control>,
     /// Whose turn it is in round robin.
     turn: Arc<AtomicUsize>,
+    /// A source of members has not answered yet.
+    awaits_members: AtomicBool,
     origin: Instant,
     events: Arc<dyn Events>,
 }
 
-/// A backend as this snapshot configures it.
-#[derive(Debug)]
-struct Member {
-    backend: Arc<Backend>,
-    settings: model::Backend,
-}
-
 impl Pool {
-    /// The settings it was built from.
+    /// The settings it was built from, without the backends: those come and go.
     pub fn settings(&self) -> &model::Pool {
         &self.settings
     }
 
-    /// Backends in the order of the file.
-    pub fn backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
-        self.members.iter().map(|member| &member.backend)
+    /// Backends at this moment, in the order of the file, then those that leave. Copies the list: not for the request path.
+    pub fn backends(&self) -> impl Iterator<Item = Arc<Backend>> + use<> {
+        let members = self.members();
+        let backends = members.list().iter().map(|one| Arc::clone(&one.backend));
+        backends.collect::<Vec<_>>().into_iter()
     }
 
-    /// The backend with this id. Walks the list: not for the request path.
-    pub fn backend(&self, id: &str) -> Option<&Arc<Backend>> {
-        self.backends().find(|backend| backend.id() == id)
+    /// The backend with this id, leaving or not.
+    pub fn backend(&self, id: &str) -> Option<Arc<Backend>> {
+        let members = self.members();
+        let member = members.get(Backend::key_of(id))?;
+        Some(Arc::clone(&member.backend))
+    }
+
+    fn members(&self) -> Arc<Roster> {
+        Arc::clone(&self.view.load().members)
     }
 
     /// Attempts in flight on all backends.
@@ -156,12 +163,12 @@ impl Pool {
         let Some(check) = &self.settings.health_check else {
             return Vec::new();
         };
-        let due = |backend: &&Arc<Backend>| {
+        let due = |backend: &Arc<Backend>| {
             let (mut health, totals) = (backend.health(), backend.totals());
             health.probe_due(check, now).is_some_and(|due| due <= now)
                 && health.begin_probe(check, totals, now)
         };
-        self.backends().filter(due).map(Arc::clone).collect()
+        self.backends().filter(due).collect()
     }
 
     /// What a probe saw.
@@ -182,12 +189,6 @@ impl Pool {
         if let (Some(check), Some(backend)) = (&self.settings.health_check, self.backend(id)) {
             backend.health().end_probe(check, backend.key(), now);
         }
-    }
-
-    fn member(&self, key: u64) -> Option<&Member> {
-        self.members
-            .iter()
-            .find(|member| member.backend.key() == key)
     }
 
     fn second(&self, now: Instant) -> u32 {

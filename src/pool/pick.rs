@@ -35,9 +35,12 @@ pub struct Picked {
 /// Why there is no backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// The pool has none configured.
+    /// The pool has none.
     #[error("the pool has no backends")]
     NoBackends,
+    /// The pool has none, and a source of them has never answered.
+    #[error("the pool's backends are not known yet")]
+    NotFound,
     /// None may get traffic.
     #[error("all backends are down, drained or not yet proven")]
     AllDown,
@@ -83,7 +86,10 @@ impl Pool {
             Ok(selected) => selected,
             Err(refused) => {
                 self.load.leave();
-                return Err(refused);
+                return Err(match refused {
+                    Refused::NoBackends if self.awaits_members.load(Relaxed) => Refused::NotFound,
+                    other => other,
+                });
             }
         };
         if request.exclude.is_empty() {

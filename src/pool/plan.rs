@@ -3,11 +3,12 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
+use super::Pool;
 use super::candidates::{Plan, PlannedList, WEIGHT_UNIT};
 use super::failover::{Group, Shares, local_share};
 use super::health::{State, Suspicion};
+use super::roster::{Member, Roster};
 use super::rotation::{self, Standing};
-use super::{Member, Pool};
 
 /// A slow start begins with this part of the weight.
 const RAMP_FLOOR: f64 = 0.1;
@@ -26,8 +27,8 @@ struct Seat {
     sticky: bool,
 }
 
-pub(super) fn standings(pool: &Pool) -> Vec<Standing> {
-    pool.members.iter().map(standing).collect()
+pub(super) fn standings(members: &Roster) -> Vec<Standing> {
+    members.list().iter().map(standing).collect()
 }
 
 fn standing(member: &Member) -> Standing {
@@ -39,9 +40,9 @@ fn standing(member: &Member) -> Standing {
     }
 }
 
-pub(super) fn make(pool: &Pool, shares: &mut Shares, now: Instant) -> Plan {
-    let mut seats: Vec<Seat> = pool
-        .members
+pub(super) fn make(pool: &Pool, members: &Roster, shares: &mut Shares, now: Instant) -> Plan {
+    let members = members.list();
+    let mut seats: Vec<Seat> = members
         .iter()
         .map(|member| seat(pool, member, now))
         .collect();
@@ -50,7 +51,7 @@ pub(super) fn make(pool: &Pool, shares: &mut Shares, now: Instant) -> Plan {
         &standings,
         pool.settings.outlier_detection.max_ejection_percent,
     );
-    for ((seat, serves), member) in seats.iter_mut().zip(&readmitted).zip(&pool.members) {
+    for ((seat, serves), member) in seats.iter_mut().zip(&readmitted).zip(members) {
         seat.serves = *serves || seat.standing.state.in_rotation();
         member.backend.hot.serving.store(*serves, Relaxed);
     }
@@ -77,14 +78,14 @@ pub(super) fn make(pool: &Pool, shares: &mut Shares, now: Instant) -> Plan {
         fail_open: readmitted.contains(&true),
         ..Plan::default()
     };
-    let groups = groups(pool, &seats);
+    let groups = groups(members, &seats);
     let given = shares.divide(
         &groups.iter().map(|(_, group)| *group).collect::<Vec<_>>(),
         &pool.settings.failover,
         now,
     );
     for ((priority, _), share) in groups.iter().zip(given) {
-        add_group(&mut plan, pool, &seats, *priority, share);
+        add_group(&mut plan, pool, members, &seats, *priority, share);
     }
     // The first list must be a safe answer for any roll.
     plan.lists.sort_by_key(|list| list.share == 0);
@@ -125,16 +126,15 @@ fn seat(pool: &Pool, member: &Member, now: Instant) -> Seat {
 
 /// Priorities in use, best first. A backend whose trial is open counts as healthy, so that a group that is given no
 /// traffic can prove itself ready without any.
-fn groups(pool: &Pool, seats: &[Seat]) -> Vec<(u32, Group)> {
-    let mut priorities: Vec<u32> = pool
-        .members
+fn groups(members: &[Member], seats: &[Seat]) -> Vec<(u32, Group)> {
+    let mut priorities: Vec<u32> = members
         .iter()
         .map(|member| member.settings.priority)
         .collect();
     priorities.sort_unstable();
     priorities.dedup();
     let count = |priority: u32, wanted: &dyn Fn(&Seat) -> bool| {
-        pool.members
+        members
             .iter()
             .zip(seats)
             .filter(|(member, seat)| member.settings.priority == priority && wanted(seat))
@@ -153,11 +153,18 @@ fn groups(pool: &Pool, seats: &[Seat]) -> Vec<(u32, Group)> {
         .collect()
 }
 
-fn add_group(plan: &mut Plan, pool: &Pool, seats: &[Seat], priority: u32, share: f64) {
+fn add_group(
+    plan: &mut Plan,
+    pool: &Pool,
+    members: &[Member],
+    seats: &[Seat],
+    priority: u32,
+    share: f64,
+) {
     let home = pool.settings.failover.zone.as_deref();
     let (mut local, mut remote) = (Vec::new(), Vec::new());
     let mut zones: Vec<Option<&str>> = Vec::new();
-    for (i, (member, seat)) in pool.members.iter().zip(seats).enumerate() {
+    for (i, (member, seat)) in members.iter().zip(seats).enumerate() {
         if member.settings.priority != priority {
             continue;
         }

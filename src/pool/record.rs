@@ -114,8 +114,20 @@ impl Pool {
             State::Healthy | State::Suspect => {
                 self.judge_run(backend, run, refused, third_refusal, now)
             }
+            State::Draining if matches!(attempt.outcome, Outcome::ConnectError { .. }) => {
+                self.let_go_early(backend, now);
+            }
             _ => {}
         }
+    }
+
+    /// A member that leaves and is not there any more has nothing left to drain: its sticky sessions go elsewhere.
+    fn let_go_early(&self, backend: &Backend, now: Instant) {
+        self.steer(now, |work| {
+            if let Some(rest) = work.members.without_leaving(backend.key()) {
+                work.replace_members(rest);
+            }
+        });
     }
 
     fn record_trial(&self, in_flight: &InFlight, good: bool, now: Instant) {

@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::Pool;
 use super::events::Reason;
 use super::health::{State, Traffic};
+use super::roster::Member;
 use super::window::WINDOWS;
-use super::{Member, Pool};
 use crate::config::model::Address;
 
 /// One pool.
@@ -41,6 +42,9 @@ pub struct BackendStatus {
     pub address: String,
     /// Its state.
     pub state: State,
+    /// No source names it any more; it keeps what it has for `drain_timeout`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
     /// Out by its state, and serving because too many are out.
     pub serving: bool,
     /// Why it is in that state.
@@ -82,8 +86,8 @@ impl Pool {
                 .find(|(member, ..)| *member == i)
                 .map_or(0, |(_, weight, _)| *weight)
         };
-        let backends = self
-            .members
+        let members = view.members.list();
+        let backends = members
             .iter()
             .enumerate()
             .map(|(i, member)| member.status(weight(i), now));
@@ -118,6 +122,7 @@ impl Member {
                 Address::Unix(path) => path.display().to_string(),
             },
             state: health.state(),
+            leaving: self.leaving.is_some(),
             serving: backend.hot.serving.load(Relaxed),
             reason: health.reason,
             state_seconds: now.saturating_duration_since(health.since).as_secs_f64(),

@@ -10,6 +10,7 @@ use super::candidates::{Candidate, Candidates, Plan, Trial, View};
 use super::events::{Ejection, Reason, Transition};
 use super::failover::Shares;
 use super::health::{Cause, Change, Input, State, Suspicion};
+use super::roster::Roster;
 use super::rotation;
 use super::{Pool, policy};
 use crate::config::model::OutlierMode;
@@ -31,6 +32,9 @@ pub(super) struct Work<'a> {
     pub pool: &'a Pool,
     pub control: MutexGuard<'a, Control>,
     pub now: Instant,
+    pub members: Arc<Roster>,
+    /// The members are others than those of the view.
+    replaced: bool,
     changes: Vec<(Arc<Backend>, Change, String)>,
 }
 
@@ -42,14 +46,17 @@ impl Pool {
             pool: self,
             control,
             now,
+            members: self.members(),
+            replaced: false,
             changes: Vec::new(),
         };
         change(&mut work);
         let before = self.view.load().plan.available_ratio();
-        let plan = super::plan::make(self, &mut work.control.shares, now);
+        let plan = super::plan::make(self, &work.members, &mut work.control.shares, now);
         let after = plan.available_ratio();
-        if self.view.load().plan != plan {
-            self.view.store(Arc::new(self.realise(plan)));
+        if work.replaced || self.view.load().plan != plan {
+            let view = self.realise(plan, &work.members);
+            self.view.store(Arc::new(view));
         }
         for (backend, change, evidence) in &work.changes {
             self.events.transition(&Transition {
@@ -65,9 +72,9 @@ impl Pool {
         }
     }
 
-    fn realise(&self, plan: Plan) -> View {
+    fn realise(&self, plan: Plan, members: &Arc<Roster>) -> View {
         let candidate = |i: usize, weight, cap| {
-            let member = self.members.get(i)?;
+            let member = members.list().get(i)?;
             Some(Candidate {
                 backend: Arc::clone(&member.backend),
                 weight,
@@ -97,7 +104,8 @@ impl Pool {
             lists: lists.collect(),
             trials: trials.collect(),
             sticky: sticky.collect(),
-            nobody: self.members.is_empty(),
+            nobody: members.is_deserted(),
+            members: Arc::clone(members),
             plan,
         }
     }
@@ -106,14 +114,19 @@ impl Pool {
 impl Work<'_> {
     /// Gives one input to one backend's machine.
     pub fn feed(&mut self, key: u64, input: Input, evidence: impl FnOnce() -> String) {
-        let Some(member) = self.pool.member(key) else {
+        let Some(member) = self.members.get(key) else {
             return;
         };
         let backend = Arc::clone(&member.backend);
+        if let Some(change) = self.step(&backend, input) {
+            self.changes.push((backend, change, evidence()));
+        }
+    }
+
+    /// The same without an event.
+    pub fn step(&self, backend: &Backend, input: Input) -> Option<Change> {
         let mut health = backend.health();
-        let Some(change) = health.step(input, &self.pool.rules, self.now) else {
-            return;
-        };
+        let change = health.step(input, &self.pool.rules, self.now)?;
         // Under the lock: another snapshot's pool may be at it too.
         backend.hot.state.store(change.to as u8, Relaxed);
         drop(health);
@@ -123,7 +136,15 @@ impl Work<'_> {
         if change.to == State::Ejected {
             backend.hot.ejections.fetch_add(1, Relaxed);
         }
-        self.changes.push((backend, change, evidence()));
+        Some(change)
+    }
+
+    /// Publishes other members with the view that this run ends with.
+    pub fn replace_members(&mut self, members: Roster) {
+        let told = &mut self.control.told;
+        told.retain(|key, _| members.get(*key).is_some());
+        self.members = Arc::new(members);
+        self.replaced = true;
     }
 
     /// Ejects if the mode and the cap allow it.
@@ -145,7 +166,7 @@ impl Work<'_> {
                 .would_eject(&self.ejection(backend, cause, &evidence()));
             return;
         }
-        let pool = super::plan::standings(self.pool);
+        let pool = super::plan::standings(&self.members);
         if rotation::may_eject(
             &pool,
             settings.max_ejection_percent,

@@ -1,5 +1,6 @@
 mod cascade;
 mod groups;
+mod membership;
 mod probes;
 mod simulation;
 
@@ -31,6 +32,13 @@ impl Events for Notes {
             .lock()
             .unwrap()
             .push(format!("{} blocked {}", one.backend, one.reason));
+    }
+    fn membership(&self, one: &Membership<'_>) {
+        let lists = [&one.joined, &one.returned, &one.left, &one.changed];
+        let [joined, returned, left, changed] = lists.map(|ids| ids.join(","));
+        let members = one.members;
+        let line = format!("members +{joined} ^{returned} -{left} ~{changed} ={members}");
+        self.0.lock().unwrap().push(line);
     }
     fn would_eject(&self, one: &Ejection<'_>) {
         self.0
@@ -356,7 +364,8 @@ fn a_reload_keeps_what_is_known() {
             State::Healthy,
             State::Ejected,
             State::Draining,
-            State::Checking
+            State::Checking,
+            State::Draining
         ]
     );
     assert_eq!(new.status(now).in_flight, 1);
@@ -366,7 +375,7 @@ fn a_reload_keeps_what_is_known() {
             .lock()
             .unwrap()
             .iter()
-            .any(|line| line.starts_with("b3 healthy>draining removed"))
+            .any(|line| line == "members +b7 ^ -b3 ~b2 =4")
     );
     drop(held);
     assert_eq!(new.status(now).in_flight, 0);

@@ -19,7 +19,9 @@ impl Pool {
     /// To be called about once a second; slow starts and failback go in steps of it.
     pub fn tick(&self, now: Instant) {
         self.steer(now, |work| {
-            for member in &self.members {
+            work.let_go();
+            let members = Arc::clone(&work.members);
+            for member in members.list() {
                 work.pass_time(&member.backend);
             }
             if self.settings.outlier_detection.mode != OutlierMode::Off {
@@ -188,8 +190,8 @@ impl Work<'_> {
     fn backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
         let judged =
             |state: State| !matches!(state, State::AdminDown | State::Ejected | State::Down);
-        self.pool
-            .members
+        self.members
+            .list()
             .iter()
             .map(|member| &member.backend)
             .filter(move |one| judged(one.state()))

@@ -68,7 +68,7 @@ pub async fn begin(session: &mut Session, ctx: &mut Context) -> Result<Begun> {
     if left.is_zero() {
         return fail(ctx, outcome::TOTAL_TIMEOUT);
     }
-    let Some(target) = pool.target(&picked.backend).cloned() else {
+    let Some(target) = pool.target(&picked.backend) else {
         return fail(ctx, outcome::INTERNAL);
     };
     if !ctx.body_over {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::load::Pressure;
+use super::load::{Balance, Pressure};
 use super::seal::{Reject, Ticket};
 use super::{Claim, Clock, MAX_CLOCK_SKEW, Sticky, clamp};
 use crate::config::model::{Carrier, OnOverload};
@@ -106,7 +106,8 @@ impl From<Reject> for StickyResult {
     }
 }
 
-/// What was decided, and what became of it; good for the snapshot it was made with.
+/// What was decided, and what became of it; good for the snapshot it was made with. Backends are named by their keys:
+/// members may come and go between the decision and a pick.
 #[derive(Debug, Clone)]
 pub struct Decision {
     /// As of now: `pick` may find that a backend is not to be had.
@@ -114,7 +115,7 @@ pub struct Decision {
     /// To be sealed for the client, if anything is.
     pub(super) ticket: Ticket,
     pub(super) reissue: bool,
-    home: Option<usize>,
+    home: Option<u64>,
     away: Option<Away>,
     hash: Option<u64>,
     unix: u32,
@@ -122,7 +123,7 @@ pub struct Decision {
 
 #[derive(Debug, Clone, Copy)]
 struct Away {
-    to: usize,
+    to: u64,
     weight: f32,
 }
 
@@ -148,15 +149,23 @@ impl Sticky {
                 ..self.newcomer(StickyResult::Hit, unix)
             },
             Claim::Rejected(reject) => self.newcomer(reject.into(), unix),
-            Claim::Ticket(ticket) => match self.check(&ticket, unix) {
-                Ok(home) => self.resident(ticket, home, pool, clock),
-                Err(reject) => self.newcomer(reject.into(), unix),
-            },
+            Claim::Ticket(ticket) => {
+                let balance = self.balance.load();
+                match self.check(&ticket, &balance, unix) {
+                    Ok(home) => self.resident(ticket, home, pool, &balance, clock),
+                    Err(reject) => self.newcomer(reject.into(), unix),
+                }
+            }
         }
     }
 
     /// Whether a ticket is good for this pool, and for which seat.
-    pub(super) fn check(&self, ticket: &Ticket, unix: u32) -> Result<usize, Reject> {
+    pub(super) fn check(
+        &self,
+        ticket: &Ticket,
+        balance: &Balance,
+        unix: u32,
+    ) -> Result<usize, Reject> {
         if ticket.pool != self.pool {
             return Err(Reject::OtherPool);
         }
@@ -173,9 +182,7 @@ impl Sticky {
         if unix >= end || slept || from_future {
             return Err(Reject::Expired);
         }
-        self.balance
-            .find(ticket.backend)
-            .ok_or(Reject::UnknownBackend)
+        balance.find(ticket.backend).ok_or(Reject::UnknownBackend)
     }
 
     fn newcomer(&self, result: StickyResult, unix: u32) -> Decision {
@@ -201,13 +208,20 @@ impl Sticky {
         }
     }
 
-    fn resident(&self, ticket: Ticket, home: usize, pool: &Pool, clock: Clock) -> Decision {
+    fn resident(
+        &self,
+        ticket: Ticket,
+        home: usize,
+        pool: &Pool,
+        balance: &Balance,
+        clock: Clock,
+    ) -> Decision {
         let unix = clamp(clock.unix);
         let mut decision = Decision {
             result: StickyResult::Hit,
             ticket,
             reissue: false,
-            home: Some(home),
+            home: Some(ticket.backend),
             away: None,
             hash: None,
             unix,
@@ -217,19 +231,15 @@ impl Sticky {
             decision.ticket.last_seen = unix;
         }
         if ticket.moves > 0 && unix.saturating_sub(ticket.moved_at) < NEWS {
-            self.balance.follow(&ticket, home, clock.now);
+            balance.follow(&ticket, home, clock.now);
         }
-        match self.balance.backend(home).map(|backend| backend.state()) {
-            Some(State::Draining)
-                if self
-                    .balance
-                    .drained_out(home, self.drain_timeout, clock.now) =>
-            {
+        match balance.backend(home).map(|backend| backend.state()) {
+            Some(State::Draining) if balance.drained_out(home, self.drain_timeout, clock.now) => {
                 decision.result = StickyResult::Unavailable;
                 decision.home = None;
             }
             Some(State::Draining) => decision.result = StickyResult::Draining,
-            _ => self.weigh(&mut decision, home, pool, clock.now),
+            _ => self.weigh(&mut decision, home, pool, balance, clock.now),
         }
         decision
     }
@@ -242,16 +252,23 @@ impl Sticky {
     }
 
     /// Sets the way out for a session that would help its backend by leaving.
-    fn weigh(&self, decision: &mut Decision, home: usize, pool: &Pool, now: Instant) {
+    fn weigh(
+        &self,
+        decision: &mut Decision,
+        home: usize,
+        pool: &Pool,
+        balance: &Balance,
+        now: Instant,
+    ) {
         let rehome = self.settings.on_overload == OnOverload::Rehome;
-        match self
-            .balance
-            .pressure(home, decision.ticket.session, pool.in_flight(), now)
-        {
+        match balance.pressure(home, decision.ticket.session, pool.in_flight(), now) {
             Pressure::None | Pressure::Full => {}
             Pressure::Heavy => decision.result = StickyResult::Pinned,
             Pressure::Move { .. } if rehome && !may_move(&decision.ticket, decision.unix) => {}
             Pressure::Move { to, weight } => {
+                let Some(to) = balance.backend(to).map(|backend| backend.key()) else {
+                    return;
+                };
                 decision.away = Some(Away { to, weight });
                 decision.result = if rehome {
                     StickyResult::Rehomed
@@ -274,17 +291,18 @@ impl Sticky {
         request: &Pick<'_>,
         now: Instant,
     ) -> Result<Picked, NoBackend> {
+        let balance = self.balance.load();
         if let Some(away) = decision.away {
-            if let Some(picked) = self.take(away.to, pool, request, now) {
-                self.went_away(decision, away, now);
+            if let Some(picked) = take(&balance, away.to, pool, request, now) {
+                went_away(&balance, decision, away, now);
                 return Ok(picked);
             }
             decision.away = None;
             decision.result = StickyResult::Hit;
         }
         if let Some(home) = decision.home {
-            if let Some(picked) = self.take(home, pool, request, now) {
-                self.balance.count(home, decision.ticket.session, now);
+            if let Some(picked) = take(&balance, home, pool, request, now) {
+                balance.count(home, decision.ticket.session, now);
                 return Ok(picked);
             }
             decision.result = StickyResult::Unavailable;
@@ -299,44 +317,45 @@ impl Sticky {
             },
             now,
         )?;
-        self.moved_in(decision, picked.backend.key(), now);
+        balance.count(picked.backend.key(), decision.ticket.session, now);
+        self.moved_in(decision, picked.backend.key());
         Ok(picked)
     }
 
-    fn take(&self, seat: usize, pool: &Pool, request: &Pick<'_>, now: Instant) -> Option<Picked> {
-        let backend = self.balance.backend(seat)?;
-        if request.exclude.contains(&backend.key()) {
-            return None;
-        }
-        pool.pick_sticky(backend.id(), now)
-    }
-
-    fn went_away(&self, decision: &mut Decision, away: Away, now: Instant) {
-        self.balance.count(away.to, decision.ticket.session, now);
-        let Some(backend) = self.balance.backend(away.to) else {
-            return;
-        };
-        if decision.result == StickyResult::Rehomed {
-            if let Some(home) = decision.home {
-                self.balance.transfer(home, away.to, away.weight, now);
-            }
-            note_move(&mut decision.ticket, backend.key(), decision.unix);
-            self.balance.knows(&decision.ticket, now);
-            decision.reissue = true;
-            // From here on it is a client of that backend, also for a retry.
-            (decision.home, decision.away) = (Some(away.to), None);
-        }
-    }
-
-    fn moved_in(&self, decision: &mut Decision, backend: u64, now: Instant) {
-        if let Some(seat) = self.balance.find(backend) {
-            self.balance.count(seat, decision.ticket.session, now);
-        }
+    fn moved_in(&self, decision: &mut Decision, backend: u64) {
         if decision.ticket.backend != backend {
             decision.ticket.backend = backend;
             decision.ticket.last_seen = decision.unix;
             decision.reissue = !matches!(self.settings.carrier, Carrier::AppCookie(_));
         }
+    }
+}
+
+fn take(
+    balance: &Balance,
+    key: u64,
+    pool: &Pool,
+    request: &Pick<'_>,
+    now: Instant,
+) -> Option<Picked> {
+    if request.exclude.contains(&key) {
+        return None;
+    }
+    pool.pick_sticky(balance.backend(balance.find(key)?)?.id(), now)
+}
+
+fn went_away(balance: &Balance, decision: &mut Decision, away: Away, now: Instant) {
+    balance.count(away.to, decision.ticket.session, now);
+    if decision.result == StickyResult::Rehomed {
+        let homes = decision.home.and_then(|home| balance.find(home));
+        if let (Some(home), Some(to)) = (homes, balance.find(away.to)) {
+            balance.transfer(home, to, away.weight, now);
+        }
+        note_move(&mut decision.ticket, away.to, decision.unix);
+        balance.knows(&decision.ticket, now);
+        decision.reissue = true;
+        // From here on it is a client of that backend, also for a retry.
+        (decision.home, decision.away) = (Some(away.to), None);
     }
 }
 

@@ -82,15 +82,13 @@ impl Balance {
     /// Backends that `previous` has, too, keep their counts.
     pub fn new(pool: &Pool, factor: Option<f64>, previous: Option<&Self>, now: Instant) -> Self {
         let known = |backend: &Arc<Backend>| {
-            let old = previous?
-                .seats
-                .iter()
-                .find(|seat| Arc::ptr_eq(&seat.backend, backend))?;
-            Some(Arc::clone(&old.cell))
+            let previous = previous?;
+            let old = previous.seats.get(previous.find(backend.key())?)?;
+            Arc::ptr_eq(&old.backend, backend).then(|| Arc::clone(&old.cell))
         };
-        let seat = |backend: &Arc<Backend>| Seat {
-            backend: Arc::clone(backend),
-            cell: known(backend).unwrap_or_default(),
+        let seat = |backend: Arc<Backend>| Seat {
+            cell: known(&backend).unwrap_or_default(),
+            backend,
         };
         let mut seats: Vec<Seat> = pool.backends().map(seat).collect();
         seats.sort_by_key(|seat| seat.backend.key());
@@ -175,11 +173,12 @@ impl Balance {
                 > decayed::seconds(timeout.as_secs())
     }
 
-    /// Counts one request. No lock, no allocation.
-    pub fn count(&self, seat: usize, session: u64, now: Instant) {
+    /// Counts one request to the backend with this key. No lock, no allocation.
+    pub fn count(&self, key: u64, session: u64, now: Instant) {
         let tick = self.tick(now);
         let shape = self.shape.load();
-        if let Some(seat) = self.seats.get(seat).filter(|_| shape.part(seat) > 0.0) {
+        let seat = self.find(key).filter(|seat| shape.part(*seat) > 0.0);
+        if let Some(seat) = seat.and_then(|seat| self.seats.get(seat)) {
             seat.cell.count.add(1.0, tick);
             shape.total.add(1.0, tick);
         }

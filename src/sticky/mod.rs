@@ -23,6 +23,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 
@@ -76,7 +77,8 @@ pub struct Sticky {
     bound: Box<[u8]>,
     set_cookie: Option<SetCookie>,
     keys: Arc<Keys>,
-    balance: Balance,
+    /// Made anew when members come or go.
+    balance: ArcSwap<Balance>,
 }
 
 /// For `/status`.
@@ -100,7 +102,9 @@ impl Sticky {
         let balance = Balance::new(
             pool,
             settings.bounded_load,
-            previous.map(|previous| &previous.balance),
+            previous
+                .map(|previous| previous.balance.load_full())
+                .as_deref(),
             now,
         );
         let set_cookie = match &settings.carrier {
@@ -113,7 +117,7 @@ impl Sticky {
             bound: bound(&settings.carrier),
             set_cookie,
             keys: Arc::clone(keys),
-            balance,
+            balance: ArcSwap::from_pointee(balance),
             settings,
         })
     }
@@ -178,20 +182,28 @@ impl Sticky {
         }
     }
 
+    /// To be called when the pool's members are others: what is known of those that stay goes on.
+    pub fn follow(&self, pool: &Pool, now: Instant) {
+        let before = self.balance.load_full();
+        let balance = Balance::new(pool, self.settings.bounded_load, Some(&before), now);
+        self.balance.store(Arc::new(balance));
+    }
+
     /// To be called about once a second.
     pub fn refresh(&self, pool: &Pool, clock: Clock) {
-        self.balance.refresh(pool, clock.now);
+        self.balance.load().refresh(pool, clock.now);
         self.keys.advance(clock.unix);
     }
 
     /// `tidegate_sticky_skew_ratio`.
     pub fn skew(&self, now: Instant) -> f64 {
-        self.balance.skew(now)
+        self.balance.load().skew(now)
     }
 
     /// For `/status`.
     pub fn status(&self, now: Instant) -> StickyStatus {
-        let shedding = self.balance.shedding().map(str::to_owned).collect();
+        let balance = self.balance.load();
+        let shedding = balance.shedding().map(str::to_owned).collect();
         StickyStatus {
             skew_ratio: self.skew(now),
             shedding,

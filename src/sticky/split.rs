@@ -15,13 +15,16 @@ pub fn choose<'a>(
     let Claim::Ticket(ticket) = claim else {
         return None;
     };
-    let keeps = |(sticky, weight): (&Sticky, u32)| match sticky.check(ticket, clamp(unix)) {
-        Ok(_) if weight > 0 => true,
-        Ok(seat) => sticky.balance.backend(seat).is_some_and(|backend| {
-            let state = backend.state();
-            state.in_rotation() || state == State::Draining
-        }),
-        Err(_) => false,
+    let keeps = |(sticky, weight): (&Sticky, u32)| {
+        let balance = sticky.balance.load();
+        match sticky.check(ticket, &balance, clamp(unix)) {
+            Ok(_) if weight > 0 => true,
+            Ok(seat) => balance.backend(seat).is_some_and(|backend| {
+                let state = backend.state();
+                state.in_rotation() || state == State::Draining
+            }),
+            Err(_) => false,
+        }
     };
     choices.into_iter().position(keeps)
 }

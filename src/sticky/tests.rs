@@ -95,7 +95,7 @@ fn what_is_wrong_is_named() {
         StickyResult::UnknownBackend
     );
     let stranger = Instance::new(
-        one.pool.settings().clone(),
+        fixture::settings_of(&one.pool),
         &keys("another secret, as long as the first", START),
     );
     let (_, _, theirs) = stranger.ask(None, stranger.at(0));
@@ -304,7 +304,7 @@ fn one_cookie_for_pool_and_backend_of_a_split() {
     canary.pool.drain("b0", canary.at(1).now);
     canary.pool.drain("b1", canary.at(1).now);
     assert_eq!(chosen(Some(&cookie), 0, 2), Some(1));
-    let mut down = canary.pool.settings().clone();
+    let mut down = fixture::settings_of(&canary.pool);
     down.backends
         .iter_mut()
         .for_each(|backend| backend.down = true);
@@ -328,7 +328,7 @@ fn loads_survive_a_reload() {
     let skew = one.sticky.skew(one.at(1).now);
     assert!((skew - 2.0).abs() < 1e-3, "{skew}");
     let pool = Pool::build(
-        one.pool.settings(),
+        &fixture::settings_of(&one.pool),
         Some(&one.pool),
         one.at(1).now,
         false,

@@ -83,6 +83,11 @@ impl Idle {
         drop(dead);
     }
 
+    /// Closes all of them.
+    pub fn close_all(&self) {
+        drop(std::mem::take(&mut *self.list()));
+    }
+
     fn list(&self) -> MutexGuard<'_, Vec<Kept>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

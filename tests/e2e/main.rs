@@ -5,6 +5,7 @@
 
 mod backend;
 mod client;
+mod dns;
 mod frames;
 mod harness;
 mod pki;
@@ -16,6 +17,7 @@ mod bad_input;
 mod blame;
 mod caps;
 mod client_auth;
+mod discovery;
 mod doctor;
 mod early_data;
 mod filters;

@@ -5,6 +5,7 @@
 //! meant ([`Checker::unclear`]), so that no message follows from another.
 
 mod action;
+mod discovery;
 mod filter;
 mod health;
 mod listener;
@@ -65,7 +66,8 @@ impl Checker<'_> {
             self.paths_let_in(&routes, &listeners);
         }
         let overload = self.overload(&raw.overload);
-        let pools = self.pools(raw.pools, &cluster);
+        let (discovery, ttl) = self.discovery(&raw.discovery);
+        let pools = self.pools(raw.pools, &cluster, ttl);
         self.shared_cookies(&routes, &pools);
         model::Config {
             admin,
@@ -79,6 +81,7 @@ impl Checker<'_> {
                 timeout: raw.drain.timeout.0,
             },
             overload,
+            discovery,
             cluster,
             max_hops: raw.max_hops,
             via: raw.via.0.and_then(|name| via(&name)),
@@ -257,6 +260,7 @@ impl Checker<'_> {
         &mut self,
         pools: BTreeMap<String, raw::Pool>,
         cluster: &model::Cluster,
+        ttl: model::TtlBounds,
     ) -> BTreeMap<String, model::Pool> {
         let path = Path::ROOT.key("pools");
         let mut checked = BTreeMap::new();
@@ -265,7 +269,7 @@ impl Checker<'_> {
             if let Err(message) = raw::text::name(&name) {
                 self.error(&path, format!("{name:?} {message}"));
             }
-            let pool = self.pool(name.clone(), pool, cluster, &path);
+            let pool = self.pool(name.clone(), pool, cluster, ttl, &path);
             checked.insert(name, pool);
         }
         checked
@@ -308,6 +312,8 @@ fn level(level: Level) -> log::LevelFilter {
         Level::Trace => log::LevelFilter::Trace,
     }
 }
+
+pub(super) use discovery::list_entry;
 
 /// CPUs that this process may use.
 pub fn cpus() -> usize {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::discovery::entry;
 use super::{Checker, Taken};
-use crate::config::model::{self, Policy};
+use crate::config::model::{self, Endpoint, Policy, Source, TtlBounds};
 use crate::config::path::Path;
 use crate::config::raw::{self, text};
 
@@ -16,16 +17,31 @@ impl Checker<'_> {
         name: String,
         raw: raw::Pool,
         cluster: &model::Cluster,
+        ttl: TtlBounds,
         path: &Path<'_>,
     ) -> model::Pool {
         let policy = self.policy(raw.policy, raw.hash.as_ref(), path);
+        let given = raw.backends.is_some();
+        let listed = raw.backends.unwrap_or_default();
+        let more = raw.discover.is_some() || raw.backends_file.is_some();
+        let sources = ["backends", "discover", "backends_file"];
+        if !(given || more || self.unclear(path, &sources)) {
+            self.error(
+                path,
+                "needs \"backends\", or a source of them: \"discover\"",
+            );
+        }
+        let (backends, mut sources) = self.backends(listed, ttl, &path.key("backends"));
+        sources.extend(self.discover(raw.discover, raw.backends_file.as_deref(), ttl, path));
         model::Pool {
             name,
             sticky: raw
                 .sticky
                 .and_then(|s| self.sticky(s, &policy, cluster, &path.key("sticky"))),
             policy,
-            backends: self.backends(raw.backends, &path.key("backends")),
+            backends,
+            sources,
+            scale_to_zero: raw.scale_to_zero,
             upstream: self.upstream(raw.upstream, &path.key("upstream")),
             timeouts: self.timeouts(&raw.timeouts, &path.key("timeouts")),
             retry: self.retry(&raw.retry, &path.key("retry")),
@@ -71,29 +87,50 @@ impl Checker<'_> {
         }
     }
 
-    fn backends(&mut self, raw: Vec<raw::BackendEntry>, path: &Path<'_>) -> Vec<model::Backend> {
-        let mut ids = Taken::default();
-        let mut checked = Vec::with_capacity(raw.len());
-        for (i, entry) in raw.into_iter().enumerate() {
-            let backend = backend(entry);
+    /// Those whose address is in the file, and the names.
+    fn backends(
+        &mut self,
+        raw: Vec<raw::BackendEntry>,
+        ttl: TtlBounds,
+        path: &Path<'_>,
+    ) -> (Vec<model::Backend>, Vec<Source>) {
+        let (mut ids, mut names) = (Taken::default(), Taken::default());
+        let (mut fixed, mut sources) = (Vec::with_capacity(raw.len()), Vec::new());
+        // Weight, and whether it is down.
+        let mut all = Vec::with_capacity(raw.len());
+        for (i, one) in raw.into_iter().enumerate() {
             let path = path.index(i);
-            if let Err(message) = ids.take(&backend.id, &path) {
-                self.error(
-                    &path,
-                    format!("the id {message}; give one of them another \"id\""),
-                );
+            let (endpoint, raw) = entry(one);
+            all.push((raw.weight, raw.down));
+            match endpoint {
+                Endpoint::Address(address) => {
+                    let backend = backend(address, raw);
+                    if let Err(message) = ids.take(&backend.id, &path) {
+                        self.error(
+                            &path,
+                            format!("the id {message}; give one of them another \"id\""),
+                        );
+                    }
+                    fixed.push(backend);
+                }
+                Endpoint::Name(name, port) => {
+                    if let Err(message) = names.take(&format!("{name}:{port}"), &path) {
+                        self.error(&path, format!("the name {message}"));
+                    }
+                    sources.push(self.named_backend((name, port), raw, ttl, &path));
+                }
             }
-            checked.push(backend);
         }
-        if checked.iter().all(|b| b.weight == 0) {
+        if all.is_empty() {
+        } else if all.iter().all(|(weight, _)| *weight == 0) {
             self.error(path, "all weights are 0; at least one must be more");
-        } else if checked.iter().all(|b| b.down || b.weight == 0) {
+        } else if all.iter().all(|(weight, down)| *down || *weight == 0) {
             self.warning(
                 path,
                 "no backend takes requests: each one is down or has weight 0",
             );
         }
-        checked
+        (fixed, sources)
     }
 
     fn upstream(&mut self, raw: raw::Upstream, path: &Path<'_>) -> model::Upstream {
@@ -228,23 +265,12 @@ impl Checker<'_> {
     }
 }
 
-fn backend(entry: raw::BackendEntry) -> model::Backend {
-    let raw = match entry {
-        raw::BackendEntry::Backend(backend) => backend,
-        raw::BackendEntry::Address(address) => raw::Backend {
-            address,
-            id: None,
-            weight: 1,
-            priority: 0,
-            zone: None,
-            down: false,
-        },
-    };
+pub(super) fn backend(address: model::Address, raw: raw::Backend) -> model::Backend {
     model::Backend {
         id: raw
             .id
-            .map_or_else(|| text::show_address(&raw.address.0), |id| id.0),
-        address: raw.address.0,
+            .map_or_else(|| text::show_address(&address), |id| id.0),
+        address,
         weight: raw.weight,
         priority: raw.priority,
         zone: raw.zone.map(|z| z.0),

@@ -3,6 +3,7 @@
 //! The doc comment of a field is the only description of its key: `tidegate schema` and the reference are made of it,
 //! and take range and default from the type. So a comment says what the key does, its unit, and why one would change it.
 
+mod discovery;
 mod health;
 mod listener;
 mod overload;
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+pub(super) use discovery::{Addresses, Discover, DiscoverDns, DiscoverHttp, Discovery};
 pub(super) use health::{HealthCheck, OutlierDetection, OutlierMode, ProbeType};
 pub(super) use listener::{
     Certificate, ClientAuth, ClientAuthMode, Listener, ListenerLimits, ListenerTls,
@@ -74,6 +76,9 @@ pub struct Config {
     /// What all instances of a cluster have in common.
     #[serde(default)]
     pub cluster: Cluster,
+    /// How backends are found that are not addresses in this file: by DNS, in files of their own, or over HTTP.
+    #[serde(default)]
+    pub discovery: Discovery,
     /// How many instances of Tidegate a request may have passed before it comes here. One that has passed more is answered
     /// with 508: a pool leads back to its own listener, directly or through others. Instances count by the request field
     /// `X-Tidegate-Hops`. A 508 is never tried again and is no failure of the backend that it came from.

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::text::{BackendAddress, Duration, HeaderValue, Host, Label, Size, StatusRange, Timeout};
 use super::{
-    Factor, HashKey, HealthCheck, OrOff, OutlierDetection, Percent, Sticky, seconds, timeout,
+    Discover, Factor, HashKey, HealthCheck, OrOff, OutlierDetection, Percent, Sticky, seconds,
+    timeout,
 };
 
 /// Backends that serve the same thing.
@@ -17,9 +18,20 @@ pub struct Pool {
     pub policy: Policy,
     /// What `consistent_hash` hashes. Needed by that policy, and only by it.
     pub hash: Option<Hash>,
-    /// Addresses, or mappings with more than an address.
+    /// Addresses and DNS names, or mappings with more than an address. Each address of a name is a backend, and it is looked
+    /// up again as its TTL says. Needed without `discover` and `backends_file`.
     #[schemars(length(min = 1, max = 10_000))]
-    pub backends: Vec<BackendEntry>,
+    pub backends: Option<Vec<BackendEntry>>,
+    /// A source of backends beside `backends`, or instead.
+    pub discover: Option<Discover>,
+    /// A file with further backends: the same as `discover: { file: { path: ... } }`, and may stand beside another source.
+    #[schemars(length(min = 1))]
+    pub backends_file: Option<String>,
+    /// An answer that takes away more than half of the pool at once waits for a second one, half a second later, that says
+    /// the same; and a name that is gone from DNS, or has no address, keeps its last ones for `discovery.stale`. `true`
+    /// believes the first answer, and such a name empties the pool: for backends that are scaled down to none.
+    #[serde(default)]
+    pub scale_to_zero: bool,
     /// How connections to the backends are made.
     #[serde(default)]
     pub upstream: Upstream,
@@ -100,12 +112,12 @@ pub enum BackendEntry {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Backend {
-    /// `IP:PORT`, `[IPv6]:PORT` or `unix:/path`.
+    /// `IP:PORT`, `[IPv6]:PORT`, `NAME:PORT` or `unix:/path`.
     pub address: BackendAddress,
     /// What it is known by in logs, metrics, sticky cookies and hash rings; default: its address. Give one to keep a
-    /// backend's history when its address changes.
+    /// backend's history when its address changes. Not for DNS names: each of their addresses is known by itself.
     pub id: Option<Label>,
-    /// Its share against the other backends; 0 takes no new requests (it drains).
+    /// Its share against the other backends (of a name: of each of its addresses); 0 takes no new requests (it drains).
     #[serde(default = "one")]
     #[schemars(range(max = 1000))]
     pub weight: u32,

@@ -2,6 +2,9 @@
 //! schema's `format`) and by serde; what it says completes the sentence that begins with the value.
 
 mod address;
+mod names;
+
+use std::net::SocketAddr;
 
 use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -92,8 +95,13 @@ words! {
     Address(model::Address) "listen-address" "string" "an address such as \"0.0.0.0:8080\", \"[::1]:80\" or \"unix:/path\"",
         address::listen, show_address;
     /// Where to connect.
-    BackendAddress(model::Address) "backend-address" "string" "an address such as \"10.0.1.10:8080\" or \"unix:/path\"",
-        address::backend, show_address;
+    BackendAddress(model::Endpoint) "backend-address" "string" "an address such as \"10.0.1.10:8080\", \"app.internal:8080\" or \"unix:/path\"",
+        address::backend, show_endpoint;
+    /// A name in DNS, with or without a final dot.
+    DnsName(String) "dns-name" "string" "a DNS name such as \"app.internal\"", names::dns_name, String::clone;
+    /// An address, with port 53 unless it has another.
+    ResolverAddress(SocketAddr) "resolver-address" "string" "an address such as \"10.0.0.2\" or \"10.0.0.2:53\"",
+        address::resolver, ToString::to_string;
     /// An address, or `none`.
     AdminAddress(Option<model::Address>) "address-or-none" "string" "an address such as \"127.0.0.1:9901\", or \"none\"",
         address::admin, |a| a.as_ref().map_or("none".into(), show_address);
@@ -137,7 +145,7 @@ pub(crate) fn stand_in(format: &str, number: usize) -> String {
     match format {
         "duration-with-unit" | "duration-above-zero" => "1s".into(),
         "byte-size" => "64KiB".into(),
-        "cidr" => "192.0.2.1".into(),
+        "cidr" | "resolver-address" => "192.0.2.1".into(),
         "listen-address" | "backend-address" | "address-or-none" => {
             format!("unix:/stand-in/{number}")
         }
@@ -275,6 +283,13 @@ pub(crate) fn show_address(address: &model::Address) -> String {
     match address {
         model::Address::Tcp(socket) => socket.to_string(),
         model::Address::Unix(path) => format!("unix:{}", path.display()),
+    }
+}
+
+fn show_endpoint(endpoint: &model::Endpoint) -> String {
+    match endpoint {
+        model::Endpoint::Address(address) => show_address(address),
+        model::Endpoint::Name(name, port) => format!("{name}:{port}"),
     }
 }
 

@@ -30,6 +30,22 @@ macro_rules! labels {
 }
 
 labels! {
+    /// Why a source of members gave no good answer.
+    DiscoveryFailure {
+        Timeout = "timeout",
+        ServerFailure = "server_failure",
+        NoSuchName = "no_such_name",
+        NoRecords = "no_records",
+        Unreachable = "unreachable",
+        Invalid = "invalid",
+    }
+    /// How the members of a pool changed.
+    MembershipChange {
+        Joined = "joined",
+        Returned = "returned",
+        Left = "left",
+        Changed = "changed",
+    }
     /// What the overload ladder watches.
     Resource {
         Descriptors = "descriptors",

@@ -1,10 +1,14 @@
 //! What is counted of one pool.
 
-use super::cells::{Counters, Gauge, Histogram, Ratio};
+use super::cells::{Counters, Gauge, Gauges, Histogram, Ratio};
+use super::discovery::DiscoveryMetrics;
 use super::families::Families;
 use crate::sticky::StickyResult;
 
-use super::labels::{BlockReason, DenyReason, EjectReason, ProbeResult, RetryReason, ShedReason};
+use super::labels::{
+    BackendState, BlockReason, DenyReason, EjectReason, MembershipChange, ProbeResult, RetryReason,
+    ShedReason,
+};
 
 /// Counters of one pool. Gauges may as well be set just before metrics are rendered.
 #[derive(Debug)]
@@ -39,6 +43,12 @@ pub struct PoolMetrics {
     pub available_ratio: Ratio,
     /// 1 while too few are healthy and health is not heeded.
     pub fail_open: Gauge,
+    /// Backends that came, went or have other settings.
+    pub membership: Counters<MembershipChange>,
+    /// Backends in each state, those that leave among those that drain.
+    pub members: Gauges<BackendState>,
+    /// The sources of its members.
+    pub discovery: DiscoveryMetrics,
     /// Requests to a pool with sticky sessions.
     pub sticky: Counters<StickyResult>,
     /// Largest request rate of a backend against its fair part; 0 until the pool has sticky sessions.
@@ -63,6 +73,9 @@ impl Default for PoolMetrics {
             would_eject: Counters::default(),
             available_ratio: Ratio::default(),
             fail_open: Gauge::default(),
+            membership: Counters::default(),
+            members: Gauges::default(),
+            discovery: DiscoveryMetrics::default(),
             sticky: Counters::default(),
             sticky_skew: Ratio::default(),
         }
@@ -74,6 +87,8 @@ impl PoolMetrics {
         let labels = [("pool", name)];
         self.collect_requests(&labels, out);
         self.collect_health(&labels, out);
+        self.collect_members(&labels, out);
+        self.discovery.collect(&labels, out);
         self.collect_sticky(&labels, out);
     }
 
@@ -135,6 +150,22 @@ impl PoolMetrics {
             "reason",
             &self.retries_denied,
         );
+    }
+
+    fn collect_members(&self, labels: &[(&str, &str)], out: &mut Families) {
+        let help = "Backends that came, came back while they left, left or have other settings.";
+        out.counters(
+            "tidegate_pool_membership_changes_total",
+            help,
+            labels,
+            "change",
+            &self.membership,
+        );
+        let help = "Backends of the pool by their state.";
+        for (state, count) in self.members.iter() {
+            let labels = [labels, &[("state", state)]].concat();
+            out.gauge("tidegate_pool_members", help, &labels, count as f64);
+        }
     }
 
     fn collect_sticky(&self, labels: &[(&str, &str)], out: &mut Families) {

@@ -8,7 +8,7 @@ use prometheus::proto::{MetricFamily, MetricType};
 
 use super::families::Families;
 use super::filter_events::FilterEvents;
-use super::{BuildInfo, CertificateExpiry, Metrics, kernel, process};
+use super::{BuildInfo, CertificateExpiry, Discovered, Metrics, kernel, process};
 use crate::kernel::{Conntrack, NetCounters};
 
 const HEAD: &str = "\
@@ -61,6 +61,7 @@ fn families() -> Vec<MetricFamily> {
     listener.set_certificates(["ecdsa", "rsa"].map(certificate).to_vec());
     let _route = metrics.route("", "", &[listener]);
     metrics.pool("").sticky_skew.set(1.0);
+    metrics.pool("").discovery.set(Discovered::nothing());
     let _backend = metrics.backend("", "");
     let _filter = metrics.filter("");
     metrics.watch_filters(Arc::new(OneEvent));

@@ -106,7 +106,7 @@ fn nobody_moves_when_epochs_end() {
     assert_eq!(epochs, 2);
     // An instance that did not notice the end of the epoch yet opens what the next one seals.
     let fresh = Instance::new(
-        one.pool.settings().clone(),
+        fixture::settings_of(&one.pool),
         &self::keys(SECRET, START + 21_600),
     );
     let cookie = fresh.ask(None, fresh.at(0)).2.unwrap();

@@ -1,14 +1,18 @@
-//! Addresses to listen on and to connect to, and networks. What is no address is told by what it looks like: each slip has
-//! a message that shows the same text as it should be written.
+//! Addresses to listen on and to connect to, and networks. Where to connect may be a DNS name too. What is neither is told
+//! by what it looks like: each slip has a message that shows the same text as it should be written.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use super::names;
 use crate::config::model;
 
-/// What an address is for, which decides what can be suggested where it lacks its IP address.
+const NO_PORT_0: &str = "has port 0; write the backend's port";
+const NOBODY: &str = "is no address to connect to; write the backend's own";
+
+/// What an address is for, which decides whether it may be a name, and what can be suggested in place of what it lacks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum For {
     Listening,
@@ -31,19 +35,32 @@ pub(super) fn admin(text: &str) -> Result<Option<model::Address>, String> {
     }
 }
 
-/// An address that somebody can be at.
-pub(super) fn backend(text: &str) -> Result<model::Address, String> {
-    let address = address(text, For::Connecting)?;
-    let model::Address::Tcp(socket) = &address else {
-        return Ok(address);
+/// An address that somebody can be at, or a DNS name and a port.
+pub(super) fn backend(text: &str) -> Result<model::Endpoint, String> {
+    let Ok(socket) = text.parse::<SocketAddr>() else {
+        return match names::with_port(text) {
+            Some((name, port)) => Ok(model::Endpoint::Name(name, port)),
+            None => address(text, For::Connecting).map(model::Endpoint::Address),
+        };
     };
-    let ip = socket.ip().to_canonical();
-    let nobody = ip.is_unspecified() || ip.is_multicast() || ip == Ipv4Addr::BROADCAST;
-    match (socket.port(), nobody) {
-        (0, _) => Err("has port 0; write the backend's port".into()),
-        (_, true) => Err("is no address to connect to; write the backend's own".into()),
-        _ => Ok(address),
+    match (socket.port(), model::is_of_one_host(socket.ip())) {
+        (0, _) => Err(NO_PORT_0.into()),
+        (_, false) => Err(NOBODY.into()),
+        _ => Ok(model::Endpoint::Address(model::Address::Tcp(socket))),
     }
+}
+
+/// A DNS server's, with port 53 unless it has another.
+pub(super) fn resolver(text: &str) -> Result<SocketAddr, String> {
+    let address = text
+        .parse::<IpAddr>()
+        .map(|ip| SocketAddr::new(ip, 53))
+        .or_else(|_| text.parse::<SocketAddr>())
+        .map_err(|_| "is not an IP address; write one such as \"10.0.0.2\" or \"10.0.0.2:53\"")?;
+    if address.port() == 0 || !model::is_of_one_host(address.ip()) {
+        return Err("is no address to send to; write the DNS server's own".into());
+    }
+    Ok(address)
 }
 
 /// `10.0.0.0/8`, or one address.
@@ -91,6 +108,14 @@ fn no_network(text: &str) -> String {
     }
 }
 
+/// Whether it can stand where it is meant to.
+fn judge(text: &str, purpose: For) -> Result<(), String> {
+    match purpose {
+        For::Listening => listen(text).map(drop),
+        For::Connecting => backend(text).map(drop),
+    }
+}
+
 fn address(text: &str, purpose: For) -> Result<model::Address, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         return unix(path);
@@ -115,12 +140,9 @@ fn unix(path: &str) -> Result<model::Address, String> {
 fn what_is_wrong(text: &str, purpose: For) -> String {
     let trimmed = text.trim();
     if trimmed != text && !trimmed.is_empty() {
-        return match address(trimmed, purpose) {
-            Ok(_) => format!("has spaces around it; write {trimmed:?}"),
-            Err(_) => format!(
-                "has spaces around it, and without them {}",
-                what_is_wrong(trimmed, purpose)
-            ),
+        return match judge(trimmed, purpose) {
+            Ok(()) => format!("has spaces around it; write {trimmed:?}"),
+            Err(message) => format!("has spaces around it, and without them {message}"),
         };
     }
     if let Some((scheme, rest)) = text.split_once("://") {
@@ -129,10 +151,14 @@ fn what_is_wrong(text: &str, purpose: For) -> String {
     if text.starts_with('/') {
         return format!("is not an address; write \"unix:{text}\" for a Unix socket");
     }
-    if let Some((before, _)) = text.split_once('/')
-        && address(before, purpose).is_ok()
-    {
-        return format!("has a path behind the address; write \"{before}\"");
+    if let Some((before, _)) = text.split_once('/') {
+        return match judge(before, purpose) {
+            Ok(()) => format!("has a path behind the address; write \"{before}\""),
+            Err(message) => format!("has a path behind it, and without that {message}"),
+        };
+    }
+    if purpose == For::Connecting && ip_in(text).is_some_and(|ip| !model::is_of_one_host(ip)) {
+        return NOBODY.into();
     }
     if text.starts_with('[') {
         return bracketed(text, purpose);
@@ -140,14 +166,27 @@ fn what_is_wrong(text: &str, purpose: For) -> String {
     match text.matches(':').count() {
         0 => without_port(text, purpose),
         1 => host_and_port(text, purpose),
-        _ => without_brackets(text),
+        _ => without_brackets(text, purpose),
     }
+}
+
+/// The IP address in what lacks a port or brackets, or has a wrong port.
+fn ip_in(text: &str) -> Option<IpAddr> {
+    let inner = text
+        .strip_prefix('[')
+        .and_then(|text| text.split(']').next());
+    let before = text.rsplit_once(':').map(|(before, _)| before);
+    let candidates = [Some(text), inner, before];
+    candidates
+        .into_iter()
+        .flatten()
+        .find_map(|text| text.parse().ok())
 }
 
 /// `http://10.0.0.1:80/path`.
 fn url(scheme: &str, rest: &str, purpose: For) -> String {
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let port = match scheme {
+    let port = match scheme.to_ascii_lowercase().as_str() {
         "https" | "wss" | "grpcs" => 443,
         _ => 80,
     };
@@ -159,11 +198,15 @@ fn url(scheme: &str, rest: &str, purpose: For) -> String {
         _ => "",
     };
     for candidate in [authority, &with_port, &bracketed] {
-        if address(candidate, purpose).is_ok() {
+        if judge(candidate, purpose).is_ok() {
             return format!("is a URL; write the address alone, \"{candidate}\"{tls}");
         }
     }
-    format!("is a URL; write an IP address and a port, such as \"10.0.1.10:{port}\"{tls}")
+    let host = match purpose {
+        For::Listening => "an IP address",
+        For::Connecting => "a host",
+    };
+    format!("is a URL; write {host} and a port, such as \"10.0.1.10:{port}\"{tls}")
 }
 
 /// It begins with a bracket, and is no address.
@@ -173,6 +216,10 @@ fn bracketed(text: &str, purpose: For) -> String {
     };
     if inner.parse::<Ipv4Addr>().is_ok() {
         return format!("has brackets around an IPv4 address; write \"{inner}{rest}\"");
+    }
+    let bare = format!("{inner}{rest}");
+    if purpose == For::Connecting && names::with_port(&bare).is_some() {
+        return format!("has brackets around a name; write \"{bare}\"");
     }
     if let Some((address, zone)) = inner.split_once('%')
         && address.parse::<Ipv6Addr>().is_ok()
@@ -202,24 +249,23 @@ fn without_port(text: &str, purpose: For) -> String {
     }
     match looks_like_ipv4(text) {
         true => bad_ipv4(text),
-        false => name(text, "8080", purpose),
+        false => name(text, None, purpose),
     }
 }
 
 fn host_and_port(text: &str, purpose: For) -> String {
     let (host, port) = text.split_once(':').unwrap_or((text, ""));
-    let sound_port = port.parse::<u16>().is_ok() && port.bytes().all(|b| b.is_ascii_digit());
+    let sound_port = names::port(port).is_some_and(|port| port >= least_port(purpose));
     match host {
         "" | "*" if sound_port => no_ip(port, "has no IP address", purpose),
         _ if host.parse::<Ipv4Addr>().is_ok() => wrong_port(host, port, purpose),
         _ if looks_like_ipv4(host) => bad_ipv4(host),
-        _ if sound_port => name(host, port, purpose),
-        _ => plain(),
+        _ => name(host, Some(port), purpose),
     }
 }
 
 /// Two colons or more, and no brackets: IPv6 as it stands elsewhere.
-fn without_brackets(text: &str) -> String {
+fn without_brackets(text: &str, purpose: For) -> String {
     let (address, port) = text.rsplit_once(':').unwrap_or((text, ""));
     let whole = text.parse::<Ipv6Addr>().is_ok();
     let split = address.parse::<Ipv6Addr>().is_ok() && port.bytes().all(|b| b.is_ascii_digit());
@@ -234,7 +280,12 @@ fn without_brackets(text: &str) -> String {
             "has no brackets around the IPv6 address and no port from 1 to 65535; write \"[{address}]:8080\""
         ),
         (false, true) => format!("has no port; write \"[{text}]:8080\""),
-        (false, false) => "is not an address; an IPv6 address and a port are \"[::1]:8080\"".into(),
+        (false, false) => match (purpose, text.split_once(':')) {
+            (For::Connecting, Some((host, _))) if names::dns_name(host).is_ok() => {
+                format!("has more than one \":\"; write one port behind the name: \"{host}:8080\"")
+            }
+            _ => "is not an address; an IPv6 address and a port are \"[::1]:8080\"".into(),
+        },
     }
 }
 
@@ -253,10 +304,18 @@ fn no_port(host: &str) -> String {
     format!("has no port; write one behind it, such as \"{host}:8080\"")
 }
 
+fn least_port(purpose: For) -> u16 {
+    match purpose {
+        For::Listening => 0,
+        For::Connecting => 1,
+    }
+}
+
 fn wrong_port(host: &str, port: &str, purpose: For) -> String {
-    let least = u8::from(purpose == For::Connecting);
+    let least = least_port(purpose);
     match port {
         "" => no_port(host),
+        _ if names::port(port) == Some(0) => NO_PORT_0.into(),
         _ if port.bytes().all(|b| b.is_ascii_digit()) => {
             format!("has a port out of range; write {least} to 65535 behind \"{host}:\"")
         }
@@ -271,24 +330,33 @@ fn no_ip(port: &str, what: &str, purpose: For) -> String {
     }
 }
 
-fn name(host: &str, port: &str, purpose: For) -> String {
-    let is_name = host.contains(|c: char| c.is_ascii_alphabetic()) && super::host(host).is_ok();
+/// It has a name where an IP address could be, and a port unless that is `None`.
+fn name(host: &str, port: Option<&str>, purpose: For) -> String {
+    if names::dns_name(host).is_err() {
+        return plain(purpose);
+    }
+    let sound_port = port.unwrap_or("8080");
     match purpose {
-        _ if !is_name => plain(),
-        _ if host.eq_ignore_ascii_case("localhost") => {
-            format!("is a name; write \"127.0.0.1:{port}\" or \"[::1]:{port}\"")
+        For::Connecting => wrong_port(host, port.unwrap_or_default(), purpose),
+        For::Listening if names::port(sound_port).is_none() => plain(purpose),
+        For::Listening if host.eq_ignore_ascii_case("localhost") => {
+            format!("is a name; write \"127.0.0.1:{sound_port}\" or \"[::1]:{sound_port}\"")
         }
         For::Listening => format!(
-            "is not an IP address and a port; write where to listen, such as \"0.0.0.0:{port}\" for every address of this machine"
+            "is not an IP address and a port; write where to listen, such as \"0.0.0.0:{sound_port}\" for every address of this machine"
         ),
-        For::Connecting => {
-            "is a DNS name, which is not supported yet; write an IP address and a port".into()
-        }
     }
 }
 
-fn plain() -> String {
-    "is not an address; write \"IP:PORT\", \"[IPv6]:PORT\" or \"unix:/path\"".into()
+fn plain(purpose: For) -> String {
+    match purpose {
+        For::Listening => {
+            "is not an address; write \"IP:PORT\", \"[IPv6]:PORT\" or \"unix:/path\"".into()
+        }
+        For::Connecting => {
+            "is neither an address nor a DNS name with a port; write \"IP:PORT\", \"[IPv6]:PORT\", \"NAME:PORT\" or \"unix:/path\"".into()
+        }
+    }
 }
 
 #[cfg(test)]

@@ -100,8 +100,27 @@ fn networks_and_addresses() {
     ] {
         assert!(address::listen(text).is_err(), "{text}");
     }
-    for text in ["127.0.0.1:0", "0.0.0.0:80", "db.internal:80", "localhost"] {
+    for text in [
+        "127.0.0.1:0",
+        "0.0.0.0:80",
+        "224.0.0.1:80",
+        "db.internal:0",
+        "db.internal:",
+        "db..internal:80",
+        "db-.internal:80",
+        "1.2.3:80",
+        "localhost",
+    ] {
         assert!(address::backend(text).is_err(), "{text}");
+    }
+    for (text, name) in [
+        ("DB.internal:80", "db.internal"),
+        ("app:80", "app"),
+        ("my_app-1.:80", "my_app-1."),
+        ("_http._tcp.x:80", "_http._tcp.x"),
+    ] {
+        let expected = model::Endpoint::Name(name.to_owned(), 80);
+        assert_eq!(address::backend(text), Ok(expected), "{text}");
     }
 }
 

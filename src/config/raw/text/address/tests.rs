@@ -33,7 +33,36 @@ const CASES: &[Case] = &[
         Err("write \"[::1]:8080\""),
         Err("write \"[::1]:8080\""),
     ),
-    ("::", Err("write \"[::]:8080\""), Err("write \"[::]:8080\"")),
+    (
+        "::",
+        Err("write \"[::]:8080\""),
+        Err("write the backend's own"),
+    ),
+    (
+        ":::80",
+        Err("write \"[::]:80\""),
+        Err("write the backend's own"),
+    ),
+    (
+        "[ff02::1]",
+        Err("such as \"[ff02::1]:8080\""),
+        Err("write the backend's own"),
+    ),
+    (
+        "[0.0.0.0]:80",
+        Err("write \"0.0.0.0:80\""),
+        Err("write the backend's own"),
+    ),
+    (
+        "0.0.0.0",
+        Err("such as \"0.0.0.0:8080\""),
+        Err("write the backend's own"),
+    ),
+    (
+        "0.0.0.0:http",
+        Err("write \"0.0.0.0:8080\""),
+        Err("write the backend's own"),
+    ),
     (
         "[::1]",
         Err("such as \"[::1]:8080\""),
@@ -68,9 +97,19 @@ const CASES: &[Case] = &[
     (
         "[a.example]:80",
         Err("no IPv6 address"),
+        Err("around a name; write \"a.example:80\""),
+    ),
+    (
+        "[a.example]",
+        Err("no IPv6 address"),
         Err("no IPv6 address"),
     ),
     ("1:2:3", Err("\"[::1]:8080\""), Err("\"[::1]:8080\"")),
+    (
+        "a.example:80:81",
+        Err("\"[::1]:8080\""),
+        Err("write one port behind the name: \"a.example:8080\""),
+    ),
     (
         "10.0.0.1",
         Err("such as \"10.0.0.1:8080\""),
@@ -120,7 +159,27 @@ const CASES: &[Case] = &[
     ),
     (
         "http://a.example",
+        Err("write an IP address and a port, such as \"10.0.1.10:80\""),
+        Err("write the address alone, \"a.example:80\""),
+    ),
+    (
+        "HTTPS://a.example:8443/x",
+        Err("such as \"10.0.1.10:443\", and \"tls\" in the listener"),
+        Err("\"a.example:8443\", and \"upstream: { tls: .. }\" in the pool"),
+    ),
+    (
+        "http://a.example:0",
         Err("such as \"10.0.1.10:80\""),
+        Err("write a host and a port, such as \"10.0.1.10:80\""),
+    ),
+    (
+        "http://me@a.example",
+        Err("such as \"10.0.1.10:80\""),
+        Err("such as \"10.0.1.10:80\""),
+    ),
+    (
+        "http://0.0.0.0:80",
+        Err("write the address alone, \"0.0.0.0:80\""),
         Err("such as \"10.0.1.10:80\""),
     ),
     (
@@ -132,6 +191,31 @@ const CASES: &[Case] = &[
         "[::1]:80/",
         Err("write \"[::1]:80\""),
         Err("write \"[::1]:80\""),
+    ),
+    (
+        "10.0.0.1/x",
+        Err("without that has no port; write one behind it, such as \"10.0.0.1:8080\""),
+        Err("without that has no port; write one behind it, such as \"10.0.0.1:8080\""),
+    ),
+    (
+        "a.example:80/x",
+        Err("without that is not an IP address"),
+        Err("write \"a.example:80\""),
+    ),
+    (
+        "a.example/x",
+        Err("without that is not an IP address"),
+        Err("without that has no port; write one behind it, such as \"a.example:8080\""),
+    ),
+    (
+        " a.example:80 ",
+        Err("without them is not an IP address"),
+        Err("write \"a.example:80\""),
+    ),
+    (
+        " 0.0.0.0:80",
+        Err("write \"0.0.0.0:80\""),
+        Err("without them is no address to connect to"),
     ),
     (
         " 10.0.0.1:80",
@@ -147,22 +231,55 @@ const CASES: &[Case] = &[
     (
         "localhost:80",
         Err("write \"127.0.0.1:80\" or \"[::1]:80\""),
-        Err("write \"127.0.0.1:80\" or \"[::1]:80\""),
+        Ok(()),
     ),
     (
         "Localhost",
         Err("\"127.0.0.1:8080\""),
-        Err("\"127.0.0.1:8080\""),
+        Err("has no port; write one behind it, such as \"Localhost:8080\""),
     ),
-    (
-        "a.example:80",
-        Err("such as \"0.0.0.0:80\""),
-        Err("is a DNS name"),
-    ),
+    ("a.example:80", Err("such as \"0.0.0.0:80\""), Ok(())),
+    ("my_app-1.:80", Err("such as \"0.0.0.0:80\""), Ok(())),
     (
         "a.example",
         Err("such as \"0.0.0.0:8080\""),
-        Err("is a DNS name"),
+        Err("has no port; write one behind it, such as \"a.example:8080\""),
+    ),
+    (
+        "a.example:",
+        Err("\"IP:PORT\""),
+        Err("has no port; write one behind it, such as \"a.example:8080\""),
+    ),
+    (
+        "a.example:0",
+        Err("such as \"0.0.0.0:0\""),
+        Err("has port 0; write the backend's port"),
+    ),
+    (
+        "a.example:65536",
+        Err("\"IP:PORT\""),
+        Err("write 1 to 65535 behind \"a.example:\""),
+    ),
+    (
+        "a.example:http",
+        Err("\"IP:PORT\""),
+        Err("no number; write \"a.example:8080\""),
+    ),
+    (
+        "a.example:+80",
+        Err("\"IP:PORT\""),
+        Err("no number; write \"a.example:8080\""),
+    ),
+    ("a..example:80", Err("\"IP:PORT\""), Err("\"NAME:PORT\"")),
+    ("-a.example:80", Err("\"IP:PORT\""), Err("\"NAME:PORT\"")),
+    ("*.example:80", Err("\"IP:PORT\""), Err("\"NAME:PORT\"")),
+    ("me@a.example:80", Err("\"IP:PORT\""), Err("\"NAME:PORT\"")),
+    ("0x7f.1:80", Err("\"IP:PORT\""), Err("\"NAME:PORT\"")),
+    ("é.example:80", Err("\"IP:PORT\""), Err("\"NAME:PORT\"")),
+    (
+        "[::ffff:0.0.0.0]:80",
+        Ok(()),
+        Err("write the backend's own"),
     ),
     (
         "*:80",
@@ -190,9 +307,10 @@ const CASES: &[Case] = &[
     (":", Err("\"IP:PORT\""), Err("\"IP:PORT\"")),
     ("a b:80", Err("\"IP:PORT\""), Err("\"IP:PORT\"")),
     ("*", Err("\"IP:PORT\""), Err("\"IP:PORT\"")),
+    ("*:0", Err("write \"0.0.0.0:0\""), Err("\"IP:PORT\"")),
 ];
 
-fn holds(text: &str, result: Result<model::Address, String>, told: Told) {
+fn holds<T: std::fmt::Debug>(text: &str, result: Result<T, String>, told: Told) {
     match (result, told) {
         (Ok(_), Ok(())) => {}
         (Err(message), Err(part)) => assert!(message.contains(part), "{text:?} {message}"),
@@ -215,17 +333,37 @@ fn each_slip_is_told_by_what_it_looks_like() {
 #[test]
 fn what_is_suggested_is_right() {
     for (text, ..) in CASES {
-        for message in [listen(text), backend(text)]
-            .into_iter()
-            .filter_map(Result::err)
-        {
+        for purpose in [For::Listening, For::Connecting] {
+            let Err(message) = judge(text, purpose) else {
+                continue;
+            };
             let (_, suggested) = message.split_once("write ").unwrap_or_default();
             let quoted = suggested.split('"').skip(1).step_by(2);
             let mut addresses =
                 quoted.filter(|q| q.contains(|c: char| c.is_ascii_digit()) && !q.contains("IPv6"));
-            let bad = addresses.find(|q| !q.ends_with(':') && listen(q).is_err());
+            let bad = addresses.find(|q| !q.ends_with(':') && judge(q, purpose).is_err());
             assert_eq!(bad, None, "{text:?} {message}");
         }
+    }
+}
+
+#[test]
+fn resolvers_have_port_53_unless_they_say_another() {
+    for (text, shown) in [
+        ("10.0.0.2", "10.0.0.2:53"),
+        ("::1", "[::1]:53"),
+        ("[::1]:5353", "[::1]:5353"),
+    ] {
+        assert_eq!(resolver(text).unwrap().to_string(), shown);
+    }
+    for text in [
+        "dns.internal",
+        "10.0.0.2:0",
+        "0.0.0.0",
+        "[::1]",
+        "255.255.255.255",
+    ] {
+        assert!(resolver(text).unwrap_err().contains("write "), "{text}");
     }
 }
 
