@@ -47,7 +47,11 @@ pub fn health(instance: &Instance, session: &Session, ctx: &mut Context) -> Opti
     let path = connection.config.health_path.as_deref();
     if path.is_some_and(|path| paths::is(session.req_header(), path, ctx.paths())) {
         let readiness = admin::readiness(instance);
-        let text = readiness.body().clone();
+        // The names of what is missing are for operators: clients get the first word.
+        let body = readiness.body();
+        let end = body.iter().position(|byte| !byte.is_ascii_alphabetic());
+        let mut text = body[..end.unwrap_or(body.len())].to_vec();
+        text.push(b'\n');
         return Some(Response::new(readiness.status()).text(text));
     }
     if connection.health_only {
